@@ -1,0 +1,1 @@
+"""CashUp: the notebook you backtest is the notebook that trades."""

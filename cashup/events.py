@@ -1,0 +1,49 @@
+"""What happened, in the past tense: the facts that leave the database through the outbox.
+
+Every event is committed in the transaction that made it true, gets the next `seq`, and is fanned out by Redis. Consumers
+drop what they have seen by `seq`, so a repeated delivery does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from cashup.types import Millis
+
+
+class EventKind(StrEnum):
+    """The kinds of events there are."""
+
+    DEPLOYMENT_CHANGED = "deployment_changed"
+    """data: deployment, desired, state"""
+    ATTEMPT_STARTED = "attempt_started"
+    """data: deployment, attempt"""
+    ATTEMPT_READY = "attempt_ready"
+    """The worker has its warm-up bars and waits for the next close. data: deployment, attempt, bar"""
+    ATTEMPT_FINISHED = "attempt_finished"
+    """data: deployment, attempt, state, message"""
+    INTENT_ACCEPTED = "intent_accepted"
+    """data: deployment, key, bar, targets, decisions"""
+    ORDER_CHANGED = "order_changed"
+    """data: the order as the API shows it"""
+    FILL_BOOKED = "fill_booked"
+    """data: the fill as the API shows it"""
+    BAR_PROCESSED = "bar_processed"
+    """The intent of this bar is decided and every order it made is terminal and booked.
+    data: deployment, bar, equity, cash, positions"""
+    ACCOUNT_CHANGED = "account_changed"
+    """data: account, state, message"""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact. `stream` is `deployment:<name>` or `account:<name>`; money in `data` is text."""
+
+    seq: int
+    stream: str
+    kind: EventKind
+    at: Millis
+    data: Mapping[str, Any]

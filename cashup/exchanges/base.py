@@ -1,0 +1,90 @@
+"""The port: all that CashUp asks of a venue, in the words of `types.py`.
+
+`paper.py` is the implementation that ships for replay, paper trading and tests; `gate.py` talks to Gate.io through ccxt.
+An adapter classifies (`SendResult`) and translates; it never retries a placement and never decides what an order's state is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cashup.types import Balance, Candle, Frame, Market, Millis, OrderReport, OrderRequest, SendResult, Symbol, Trade
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The stream broke; what happened until the next `Connected` must be fetched."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The stream is subscribed (again); from here on nothing is missed."""
+
+
+class Exchange(Protocol):
+    """One account on one venue, or a venue's public side when it was opened without credentials.
+
+    Reads raise ExchangeTransient or ExchangeRefused. `place` raises nothing for what a venue or network does.
+    """
+
+    async def markets(self) -> Mapping[Symbol, Market]:
+        """The symbols that trade, with their steps, minimums and fees. Cached; cheap to call."""
+        ...
+
+    async def candles(self, symbol: Symbol, timeframe: str, since: Millis, limit: int = 1000) -> Sequence[Candle]:
+        """Bars with open time >= `since`, oldest first, at most `limit`; the last one may be open (`closed` False)."""
+        ...
+
+    async def balances(self) -> Mapping[str, Balance]:
+        """Every asset with something on it."""
+        ...
+
+    async def place(self, request: OrderRequest) -> SendResult:
+        """Write the order to the venue's socket exactly once and classify what comes back."""
+        ...
+
+    async def cancel(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
+        """Ask for a cancel; the order as the venue then shows it, or None when the venue does not say."""
+        ...
+
+    async def find_order(self, symbol: Symbol, client_order_id: str) -> OrderReport | None:
+        """The venue's lookup by client id. None proves nothing: venues forget finished orders."""
+        ...
+
+    async def fetch_order(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
+        """The order with the venue's id, or None when the venue has no such order."""
+        ...
+
+    async def open_orders(self) -> Sequence[OrderReport]:
+        """Everything that rests, complete (all pages) or an error."""
+        ...
+
+    async def finished_orders(self, symbol: Symbol, since: Millis, until: Millis) -> Sequence[OrderReport]:
+        """Orders that ended in [since, until], complete or an error."""
+        ...
+
+    async def trades(self, symbol: Symbol, since: Millis) -> Sequence[Trade]:
+        """Our executions since `since`, oldest first, complete or an error."""
+        ...
+
+    def watch_candles(
+        self, symbols: Sequence[Symbol], timeframe: str
+    ) -> AsyncIterator[Candle | Connected | Disconnected]:
+        """Candles as they change. A bar is `closed` at its last frame, or when the next one opens. Reconnects by itself."""
+        ...
+
+    def watch_account(self) -> AsyncIterator[Frame | Connected | Disconnected]:
+        """Raw frames of the private channels (orders, trades, balances), every one, in order of receipt."""
+        ...
+
+    def read_frame(self, frame: Frame) -> Sequence[OrderReport | Trade]:
+        """What a stored frame says. Pure; raises IntegrityError for a value it cannot read."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...

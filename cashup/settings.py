@@ -1,0 +1,65 @@
+"""Settings: typed, frozen, from the environment (`CASHUP_…`, nested with two underscores) and `cashup.toml`.
+
+The environment wins over the file. Secrets are masked when printed. What is not listed here is not a setting.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CASHUP_", env_nested_delimiter="__", toml_file="cashup.toml", frozen=True, extra="ignore"
+    )
+
+    home: Path = Field(Path(".cashup"), description="where state lives: databases, keys, the lake, run records, logs")
+    lake: str | None = Field(None, description="the folder of the lake; default `lake` under the home")
+    database_url: SecretStr | None = Field(None, description="a PostgreSQL server; default an embedded one")
+    redis_url: SecretStr | None = Field(None, description="a Redis server; default an embedded one")
+    host: str = Field("127.0.0.1", description="the address the gateway and the pages listen on")
+    port: int = Field(8700, description="the gateway's port")
+    dashboard_port: int = Field(8701, description="the dashboards' port")
+    lab_port: int = Field(8702, description="JupyterLab's port")
+    simulator_port: int = Field(8703, description="the simulator's port")
+    gateway_url: str | None = Field(None, description="where clients find the gateway; default from host and port")
+    token: SecretStr | None = Field(None, description="an access token for the command line, instead of the saved login")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then `cashup.toml` in the working directory."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def home_path(self) -> Path:
+        """The home as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def lake_path(self) -> Path:
+        """The folder of the lake as an absolute path."""
+        return Path(self.lake).expanduser().resolve() if self.lake else self.home_path / "lake"
+
+    @property
+    def gateway(self) -> str:
+        """The base address of the gateway's API, without a trailing slash."""
+        return (self.gateway_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+@cache
+def load_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
