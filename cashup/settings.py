@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     lab_port: int = Field(8702, description="JupyterLab's port")
     simulator_port: int = Field(8703, description="the simulator's port")
     gateway_url: str | None = Field(None, description="where clients find the gateway; default from host and port")
-    token: SecretStr | None = Field(None, description="an access token for the command line, instead of the saved login")
+    token: SecretStr | None = Field(None, description="an access token, instead of the saved login")
 
     @classmethod
     def settings_customise_sources(

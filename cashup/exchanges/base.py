@@ -74,7 +74,7 @@ class Exchange(Protocol):
     def watch_candles(
         self, symbols: Sequence[Symbol], timeframe: str
     ) -> AsyncIterator[Candle | Connected | Disconnected]:
-        """Candles as they change. A bar is `closed` at its last frame, or when the next one opens. Reconnects by itself."""
+        """Candles as they change, `closed` at a bar's last frame or when the next one opens. Reconnects by itself."""
         ...
 
     def watch_account(self) -> AsyncIterator[Frame | Connected | Disconnected]:

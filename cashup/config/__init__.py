@@ -1,0 +1,1 @@
+"""What was decided outside and may be looked at."""

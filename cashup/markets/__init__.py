@@ -1,0 +1,1 @@
+"""Market data: bars, the lake that stores them, and the live feed."""

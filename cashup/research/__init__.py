@@ -1,0 +1,1 @@
+"""Backtests and statistics; the only place that imports vectorbt."""

@@ -1,0 +1,1 @@
+"""A local venue that speaks Gate.io API v4 over HTTP and WebSocket."""

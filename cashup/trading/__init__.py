@@ -1,0 +1,1 @@
+"""From target to order: planner, risk, books, ledger, reconciliation, replay."""

@@ -1,0 +1,1 @@
+"""Users, accounts, tokens, and the vault of exchange keys."""
