@@ -1,7 +1,7 @@
 """What happened, in the past tense: the facts that leave the database through the outbox.
 
-Every event is committed in the transaction that made it true, gets the next `seq`, and is fanned out by Redis. Consumers
-drop what they have seen by `seq`, so a repeated delivery does nothing.
+Every event is committed in the transaction that made it true, gets the next `seq`, and is fanned out by Redis.
+Consumers drop what they have seen by `seq`, so a repeated delivery does nothing.
 """
 
 from __future__ import annotations

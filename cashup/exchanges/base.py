@@ -1,7 +1,8 @@
 """The port: all that CashUp asks of a venue, in the words of `types.py`.
 
-`paper.py` is the implementation that ships for replay, paper trading and tests; `gate.py` talks to Gate.io through ccxt.
-An adapter classifies (`SendResult`) and translates; it never retries a placement and never decides what an order's state is.
+`paper.py` is the implementation that ships for replay, paper trading and tests; `gate.py` talks to Gate.io through
+ccxt. An adapter classifies (`SendResult`) and translates; it never retries a placement and never decides what an
+order's state is.
 """
 
 from __future__ import annotations
