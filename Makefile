@@ -1,15 +1,44 @@
 PYTHON ?= python3
 BIN := .venv/bin
+ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup lock
-setup: .venv/.installed
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint format bench lock
+
+help:  ## say what can be made
+	@sed -n 's/^\([a-z]*\):.*##\(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: setup  ## the whole way offline: backtest, checks, replay, live worker on the simulator, report
+	@$(BIN)/cashup demo $(ARGS)
+
+up: setup  ## serve JupyterLab, the API and the dashboards until Ctrl-C
+	@$(BIN)/cashup up $(ARGS)
+
+test: setup  ## every test that CI runs; ARGS="-k name" for some of them
+	@$(BIN)/pytest $(ARGS)
+
+lint: setup  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup  ## let ruff lay the code out
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup  ## measure, and write benchmarks/results and the table in docs/performance.md
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+setup: .venv/.installed  ## install everything that is pinned into .venv
 
 .venv/.installed: requirements.lock pyproject.toml
+	@echo "Installing what requirements.lock pins into .venv (about a minute) ..." >&2
+	@$(PYTHON) -c 'import sys; sys.exit("CashUp needs Python 3.11 or newer; make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip install --quiet --require-hashes --no-deps --compile-bytecode -r requirements.lock
-	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@$(BIN)/uv pip install --quiet --require-hashes --no-deps --compile-bytecode -r requirements.lock
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 lock:  ## resolve pyproject.toml into requirements.lock again
