@@ -1,0 +1,147 @@
+"""Executing a notebook: one kernel, its folder and environment, its signals, and saves that cannot tear."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from nbclient.exceptions import DeadKernelError
+from papermill.engines import NBClientEngine
+from papermill.iorw import LocalHandler, papermill_io
+from papermill.log import logger
+
+from cashup.workers.environment import kernel_environment, private_folder
+from cashup.workers.outputs import BoundedClient
+from cashup.workers.signals import StopSignals
+
+FORCED = 143
+"""The exit code of a run that did not end when it was asked to."""
+
+
+class PrivateKernelManager(AsyncKernelManager):
+    """Starts a kernel of this very Python that speaks over sockets in a private folder."""
+
+    signals: StopSignals | None = None
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """This interpreter and our own start module, whatever is registered on the machine."""
+        # -P: the working directory must not shadow the library while the kernel starts.
+        argv = [sys.executable, "-P", "-m", "cashup.workers.kernel", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="CashUp", language="python", env={})
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
+        await super()._async_launch_kernel(kernel_cmd, **kw)
+        if self.signals is not None and isinstance(self.provisioner, LocalProvisioner):
+            self.signals.attach(self.provisioner.process)
+
+
+class AtomicFiles(LocalHandler):  # type: ignore[misc]
+    """papermill's file handler, writing a temporary file first: a crash leaves the old record or the new one."""
+
+    def write(self, buf: str, path: str) -> None:
+        """Replace `path` by `buf`; raises FileNotFoundError when its folder does not exist."""
+        target = Path(self._cwd or "", path)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(buf)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+papermill_io.register("local", AtomicFiles())
+
+
+class ManagedEngine(NBClientEngine):  # type: ignore[misc]
+    """papermill's engine with our kernel, client and signals."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        *,
+        signals: StopSignals | None = None,
+        kernel_env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+        kernel_log: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Run the cells; see `CashUpEngine.execute_notebook` for what is raised."""
+        if signals is None:
+            with StopSignals(graceful=False) as own:
+                cls._execute(nb_man, kernel_name, own, kernel_env, pass_fds, kernel_log, options)
+        else:
+            cls._execute(nb_man, kernel_name, signals, kernel_env, pass_fds, kernel_log, options)
+
+    @classmethod
+    def _execute(
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        signals: StopSignals,
+        kernel_env: Mapping[str, str] | None,
+        pass_fds: Sequence[int],
+        kernel_log: int | None,
+        options: dict[str, Any],
+    ) -> None:
+        with private_folder() as folder:
+            client = _client(nb_man, kernel_name, folder, signals, options)
+            streams = {} if kernel_log is None else {"stdout": kernel_log, "stderr": kernel_log}
+            env = kernel_environment(os.environ, folder, kernel_env)
+            try:
+                client.execute(env=env, pass_fds=tuple(pass_fds), **streams)
+            except (DeadKernelError, RuntimeError) as error:
+                # nbclient raises a bare RuntimeError for a kernel that dies while it starts.
+                if signals.received:
+                    raise SystemExit(FORCED) from error
+                if isinstance(error, DeadKernelError):
+                    raise
+                raise DeadKernelError(str(error)) from error
+            finally:
+                signals.detach()
+        if signals.forced and nb_man.nb.metadata.papermill.get("exception"):
+            _raise_forced(signals)
+
+
+def _client(
+    nb_man: Any, kernel_name: str, folder: Path, signals: StopSignals, options: dict[str, Any]
+) -> BoundedClient:
+    manager = PrivateKernelManager(
+        kernel_name=kernel_name,
+        transport="ipc",
+        connection_file=str(folder / "kernel.json"),
+        ip=str(folder / "k"),
+    )
+    manager.signals = signals
+    settings: dict[str, Any] = {
+        "km": manager,
+        "kernel_name": kernel_name,
+        "timeout": options.pop("execution_timeout", None),
+        "startup_timeout": options.pop("start_timeout", 60),
+        "log": logger,
+        "store_widget_state": False,
+        "coalesce_streams": True,
+        "iopub_timeout": 30,
+    }
+    options.pop("input_path", None)
+    client = BoundedClient(nb_man, **(settings | options))
+    client.owns_km = True  # we made the manager, so the client shuts the kernel down
+    return client
+
+
+def _raise_forced(signals: StopSignals) -> None:
+    if signals.last is signal.SIGINT and not signals.graceful:
+        raise KeyboardInterrupt
+    raise SystemExit(FORCED)
