@@ -1,1 +1,70 @@
-"""CashUp: the notebook you backtest is the notebook that trades."""
+"""CashUp: the notebook you backtest is the notebook that trades.
+
+    import cashup as cu
+
+    strategy = cu.Strategy(target, symbols=["BTC/USDT"], timeframe="1h", warmup=30)
+    run = cu.run(strategy)
+
+What stands in `__all__` is all that a notebook needs. It is imported when it is first used, because every process of
+CashUp imports this file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from cashup.research.result import Result
+    from cashup.strategies.bars import Bars
+    from cashup.strategies.strategy import Strategy
+
+__all__ = ["Bars", "Strategy", "run"]
+
+_HOMES = {"Bars": "cashup.strategies.bars", "Strategy": "cashup.strategies.strategy"}
+
+
+def run(
+    strategy: Strategy,
+    *,
+    exchange: str | None = None,
+    start: str | datetime | None = None,
+    end: str | datetime | None = None,
+    capital: float | None = None,
+    fee: float | None = None,
+    slippage: float | None = None,
+) -> Result:
+    """Run `strategy` where the notebook is: a backtest in research, live trading when it is executed as a worker.
+
+    The arguments are for a backtest by hand: `exchange` names the lake's folder (default `gate`), `start` and `end`
+    (ISO dates, UTC, half-open) the time of decisions, `capital` in quote currency (default 10,000), `fee` and
+    `slippage` are ratios (default 0.001 and 0). What the command line or the worker was told wins over them.
+
+    Returns a result with `stats() plot() trades equity orders`. Raises DataError when the lake lacks the bars, and
+    NotebookError when the target function breaks its contract.
+    """
+    import os
+
+    from cashup.strategies.capture import reached
+
+    reached(strategy)
+    if os.environ.get("CASHUP_WORKER"):
+        from cashup.workers.session import run_live
+
+        return run_live(strategy)
+    from cashup.research.backtest import run_backtest
+
+    return run_backtest(strategy, exchange=exchange, start=start, end=end, capital=capital, fee=fee, slippage=slippage)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,175 @@
+"""Strategy: what an author hands to `cu.run`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cashup.clock import timeframe_millis
+from cashup.errors import NotebookError, UsageError
+from cashup.strategies.bars import Bars
+from cashup.strategies.symbols import check_symbol, did_you_mean
+from cashup.types import Symbol
+
+Target = Callable[..., pd.DataFrame]
+"""`target(bars, **params)`: the wanted exposure, time x symbol."""
+
+
+class Strategy:
+    """A target function with its symbols, timeframe, warm-up and parameters.
+
+    The target function gets `Bars` and the parameters, and returns a DataFrame of the shape of `bars.close`: per bar
+    and symbol the wanted exposure as a fraction of equity (0 = out, 1 = all of it, NaN = keep). A row may use its own
+    bar and earlier ones only; it is executed at the open of the next bar.
+
+    `warmup` is how many bars the target needs before its first decision. `rebalance` is how far a held exposure may
+    drift from its target before it is traded back (default: never). Raises NotebookError for what cannot be meant.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        symbols: Sequence[str],
+        timeframe: str,
+        warmup: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        rebalance: float | None = None,
+    ) -> None:
+        self.target = target
+        self.symbols = _check_symbols(symbols)
+        self.timeframe = _check_timeframe(timeframe)
+        self.warmup = _check_warmup(warmup)
+        self.params: Mapping[str, Any] = MappingProxyType(dict(params or {}))
+        self.rebalance = _check_rebalance(rebalance)
+        _check_params(target, self.params)
+
+    def __repr__(self) -> str:
+        params = "".join(f", {name}={value!r}" for name, value in self.params.items())
+        return f"<Strategy {self.name} on {', '.join(self.symbols)} {self.timeframe}, warmup={self.warmup}{params}>"
+
+    @property
+    def name(self) -> str:
+        """The name of the target function."""
+        return getattr(self.target, "__name__", type(self.target).__name__)
+
+    @property
+    def bar_millis(self) -> int:
+        """The length of one bar in milliseconds."""
+        return timeframe_millis(self.timeframe)
+
+    def targets(self, bars: Bars) -> pd.DataFrame:
+        """The target of every bar: float64, time x symbol as in `bars.close`, NaN = keep.
+
+        The first `warmup` rows are not decisions. Raises NotebookError when the function returns anything but a frame
+        of that shape, or no number at all; what the function itself raises comes through unchanged.
+        """
+        frame = self._call(bars)
+        decisions = frame.iloc[self.warmup :]
+        if len(decisions) and bool(decisions.isna().to_numpy().all()):
+            raise NotebookError(
+                f"{self.name}() returned nothing but NaN after its warm-up of {self.warmup} bars, so it would never "
+                "trade; check its averages against the warm-up and the number of bars"
+            )
+        return frame
+
+    def decide(self, window: Bars) -> dict[Symbol, float]:
+        """The target at the last bar of `window` (which is `warmup + 1` bars long) per symbol; NaN = keep."""
+        last = self._call(window).to_numpy()[-1]
+        return {symbol: float(value) for symbol, value in zip(self.symbols, last, strict=True)}
+
+    def _call(self, bars: Bars) -> pd.DataFrame:
+        if bars.symbols != self.symbols:
+            raise NotebookError(
+                f"the strategy trades {', '.join(self.symbols)}, the bars hold {', '.join(bars.symbols)}"
+            )
+        return check_targets(self.target(bars, **self.params), bars, self.name)
+
+
+def check_targets(result: object, bars: Bars, name: str) -> pd.DataFrame:
+    """What a target function returned, as float64 in the shape of `bars.close`; raises NotebookError otherwise."""
+    wanted = f"a DataFrame like bars.close ({len(bars)} bars x {', '.join(bars.symbols)})"
+    if not isinstance(result, pd.DataFrame):
+        raise NotebookError(f"{name}() returned {_describe(result)}; return {wanted}")
+    if result.shape != bars.close.shape:
+        raise NotebookError(f"{name}() returned a frame of shape {result.shape}; return {wanted}")
+    if not result.index.equals(bars.index):
+        raise NotebookError(f"{name}() returned a frame with other times than the bars; return {wanted}")
+    if list(result.columns) != list(bars.symbols):
+        if set(result.columns) != set(bars.symbols):
+            raise NotebookError(f"{name}() returned the columns {list(result.columns)}; return {wanted}")
+        result = result[list(bars.symbols)]
+    try:
+        frame = result.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise NotebookError(f"{name}() returned values that are not numbers ({error}); return {wanted}") from error
+    if bool(np.isinf(frame.to_numpy()).any()):
+        raise NotebookError(f"{name}() returned an infinite target; a target is a fraction of equity such as 0.5")
+    return frame
+
+
+def _describe(result: object) -> str:
+    if result is None:
+        return "nothing"
+    shape = getattr(result, "shape", None)
+    return f"a {type(result).__name__}" + (f" of shape {shape}" if shape is not None else "")
+
+
+def _check_symbols(symbols: Sequence[str]) -> tuple[Symbol, ...]:
+    if isinstance(symbols, str):
+        raise NotebookError(f"symbols is a list: write symbols=[{symbols!r}]")
+    try:
+        checked = tuple(check_symbol(symbol) for symbol in symbols)
+    except UsageError as error:
+        raise NotebookError(str(error), code=error.code) from None
+    if not checked:
+        raise NotebookError("a strategy needs at least one symbol, such as symbols=['BTC/USDT']")
+    if len(set(checked)) != len(checked):
+        raise NotebookError(f"a symbol is listed twice in {', '.join(checked)}")
+    return checked
+
+
+def _check_timeframe(timeframe: str) -> str:
+    try:
+        timeframe_millis(timeframe)
+    except UsageError as error:
+        raise NotebookError(str(error)) from None
+    return timeframe
+
+
+def _check_warmup(warmup: int | None) -> int:
+    if warmup is None:
+        raise NotebookError(
+            "the strategy names no warm-up; say how many bars the target needs before its first decision, "
+            "such as cu.Strategy(..., warmup=30)"
+        )
+    if isinstance(warmup, bool) or not isinstance(warmup, int | np.integer) or warmup < 0:
+        raise NotebookError(f"warmup is a number of bars, 0 or more; it is {warmup!r}")
+    return int(warmup)
+
+
+def _check_rebalance(rebalance: float | None) -> float | None:
+    if rebalance is None:
+        return None
+    if isinstance(rebalance, bool) or not isinstance(rebalance, int | float) or not 0 < rebalance < 1:
+        raise NotebookError(f"rebalance is a drift between 0 and 1, such as 0.05; it is {rebalance!r}")
+    return float(rebalance)
+
+
+def _check_params(target: Target, params: Mapping[str, Any]) -> None:
+    if not callable(target):
+        raise NotebookError(f"a strategy needs a target function; it got {_describe(target)}")
+    parameters = inspect.signature(target).parameters
+    names = [name for name, parameter in list(parameters.items())[1:] if parameter.kind is not parameter.VAR_KEYWORD]
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for name in params:
+            if name not in names:
+                raise NotebookError(f"the target function takes no parameter {name!r}; {did_you_mean(name, names)}")
+    for name in names:
+        if name not in params and parameters[name].default is inspect.Parameter.empty:
+            raise NotebookError(f"the target function needs {name!r}; add it to params of cu.Strategy")

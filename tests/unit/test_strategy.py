@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cashup.errors import DataError, NotebookError
+from cashup.strategies.bars import FIELDS, Bars, to_times
+from cashup.strategies.strategy import Strategy
+
+HOUR = 3_600_000
+
+
+def make_bars(n: int = 10, symbols: tuple[str, ...] = ("BTC/USDT", "ETH/USDT")) -> Bars:
+    values = np.arange(1, len(FIELDS) * n * len(symbols) + 1, dtype=float).reshape(len(FIELDS), n, len(symbols))
+    return Bars(np.arange(n, dtype=np.int64) * HOUR, symbols, "1h", values)
+
+
+def follow(bars: Bars, level: float = 0.0) -> pd.DataFrame:
+    return (bars.close > level).astype(float)
+
+
+def strategy(target=follow, **changes) -> Strategy:
+    return Strategy(target, **{"symbols": ["BTC/USDT", "ETH/USDT"], "timeframe": "1h", "warmup": 2} | changes)
+
+
+def test_frames_are_float64_with_a_utc_index_in_ms_named_timestamp():
+    bars = make_bars()
+    for field in FIELDS:
+        frame = getattr(bars, field)
+        assert frame.shape == (10, 2)
+        assert (frame.dtypes == np.float64).all()
+        assert frame.index.dtype == "datetime64[ms, UTC]"
+        assert frame.index.name == "timestamp"
+    assert bars.close.iloc[3, 1] == bars.values[3, 3, 1]
+
+
+def test_a_strategy_cannot_change_the_bars():
+    bars = make_bars()
+    with pytest.raises(ValueError, match="read-only"):
+        bars.close.iloc[0, 0] = 1.0
+
+
+def test_rows_are_a_window_on_the_same_memory():
+    bars = make_bars()
+    window = bars.rows(4, 7)
+    assert window.close.equals(bars.close.iloc[4:7])
+    assert np.shares_memory(window.values, bars.values)
+    with pytest.raises(IndexError):
+        bars.rows(5, 11)
+
+
+def test_join_keeps_the_times_that_every_symbol_has():
+    left = pd.DataFrame(dict.fromkeys(FIELDS, 1.0), index=make_bars(6).index)
+    right = pd.DataFrame(dict.fromkeys(FIELDS, 2.0), index=make_bars(6).index[[0, 2, 3, 5]])
+    bars = Bars.join({"A/USDT": left, "B/USDT": right}, "1h")
+    assert bars.times.tolist() == [0, 2 * HOUR, 3 * HOUR, 5 * HOUR]
+    assert bars.close["B/USDT"].tolist() == [2.0] * 4
+
+
+def test_a_time_without_a_zone_is_refused():
+    with pytest.raises(DataError, match="time zone"):
+        to_times(pd.DatetimeIndex(["2025-01-01"]))
+
+
+def test_the_version_changes_with_one_number():
+    values = make_bars().values.copy()
+    before = make_bars().version
+    assert before == make_bars().version
+    values[3, 5, 1] = np.nextafter(values[3, 5, 1], np.inf)
+    bars = make_bars()
+    assert Bars(bars.times, bars.symbols, "1h", values).version != before
+    assert Bars(bars.times, bars.symbols, "30m", bars.values).version != before
+    assert Bars(bars.times + 1, bars.symbols, "1h", bars.values).version != before
+
+
+def test_decide_is_the_last_row_of_targets():
+    bars = make_bars()
+    s = strategy(params={"level": float(bars.close.iloc[5, 0])})
+    assert s.decide(bars.rows(3, 6)) == {"BTC/USDT": 0.0, "ETH/USDT": 1.0}
+    assert s.targets(bars).iloc[5].to_dict() == s.decide(bars.rows(3, 6))
+
+
+def test_columns_in_another_order_are_put_right():
+    bars = make_bars()
+    swapped = strategy(lambda b: (b.close * 0 + [0.25, 0.5])[["ETH/USDT", "BTC/USDT"]])
+    assert swapped.decide(bars) == {"BTC/USDT": 0.25, "ETH/USDT": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (lambda b: None, "returned nothing"),
+        (lambda b: b.close["BTC/USDT"], r"a Series of shape \(10,\)"),
+        (lambda b: b.close.iloc[1:], r"shape \(9, 2\)"),
+        (lambda b: b.close[["BTC/USDT"]], r"shape \(10, 1\)"),
+        (lambda b: b.close.shift(freq="1h"), "other times"),
+        (lambda b: b.close.rename(columns={"BTC/USDT": "X"}), "columns"),
+        (lambda b: b.close.astype(str) + "x", "not numbers"),
+        (lambda b: b.close / 0, "infinite"),
+        (lambda b: b.close * np.nan, "nothing but NaN"),
+    ],
+)
+def test_a_target_that_cannot_be_meant_is_refused_with_a_sentence(target, sentence):
+    with pytest.raises(NotebookError, match=sentence):
+        strategy(target).targets(make_bars())
+
+
+def test_numbers_in_the_warm_up_only_are_no_target():
+    def early(bars):
+        frame = bars.close.copy()
+        frame.iloc[2:] = np.nan
+        return frame
+
+    with pytest.raises(NotebookError, match="nothing but NaN after its warm-up of 2"):
+        strategy(early).targets(make_bars())
+
+
+def test_what_the_target_raises_comes_through():
+    def broken(bars):
+        raise KeyError("colour")
+
+    with pytest.raises(KeyError, match="colour"):
+        strategy(broken).targets(make_bars())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"symbols": ["BTCUSDT"]}, "did you mean BTC/USDT"),
+        ({"symbols": ["btc-usdt"]}, "did you mean BTC/USDT"),
+        ({"symbols": ["bitcoin"]}, "write it like BTC/USDT"),
+        ({"symbols": "BTC/USDT"}, "is a list"),
+        ({"symbols": []}, "at least one symbol"),
+        ({"symbols": ["BTC/USDT", "BTC/USDT"]}, "twice"),
+        ({"timeframe": "1hour"}, "not a timeframe"),
+        ({"warmup": None}, "names no warm-up"),
+        ({"warmup": -1}, "0 or more"),
+        ({"warmup": True}, "0 or more"),
+        ({"rebalance": 5}, "between 0 and 1"),
+        ({"params": {"levle": 1}}, "did you mean 'level'"),
+        ({"target": 3}, "target function"),
+        ({"target": lambda bars, fast: bars.close}, "needs 'fast'"),
+    ],
+)
+def test_a_strategy_that_cannot_be_meant_is_refused_with_a_sentence(changes, sentence):
+    with pytest.raises(NotebookError, match=sentence):
+        strategy(**changes)
+
+
+def test_futures_symbols_are_ccxts():
+    assert strategy(symbols=["BTC/USDT:USDT"]).symbols == ("BTC/USDT:USDT",)
