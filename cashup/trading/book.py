@@ -1,0 +1,91 @@
+"""The book of a deployment: its cash, its positions, its last targets. Pure values; `apply_trade` is the only mover.
+
+Several deployments may share an account; each has its own book, and the books sum to the account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from cashup.types import MONEY, ZERO, Side, Symbol, Trade
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What is held of one symbol.
+
+    `quantity` is base currency, `cost` what the held quantity was bought for (quote, fees included), `realised` the
+    profit of what was sold again (quote, after fees).
+    """
+
+    quantity: Decimal = ZERO
+    cost: Decimal = ZERO
+    realised: Decimal = ZERO
+
+    @property
+    def average_cost(self) -> Decimal | None:
+        """Quote per base that the held quantity cost, or None when nothing is held."""
+        return MONEY.divide(self.cost, self.quantity) if self.quantity else None
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """Cash in quote currency, positions, the last target per symbol (absent: never targeted, 0) and fees paid."""
+
+    cash: Decimal
+    positions: Mapping[Symbol, Position] = field(default_factory=dict)
+    targets: Mapping[Symbol, Decimal] = field(default_factory=dict)
+    fees: Mapping[str, Decimal] = field(default_factory=dict)
+
+    def quantity(self, symbol: Symbol) -> Decimal:
+        """Base currency held of `symbol`."""
+        position = self.positions.get(symbol)
+        return position.quantity if position is not None else ZERO
+
+    def equity(self, marks: Mapping[Symbol, Decimal]) -> Decimal:
+        """cash + sum(position * mark), in quote currency. Raises KeyError when a held symbol has no mark."""
+        held = (p.quantity * marks[symbol] for symbol, p in self.positions.items() if p.quantity)
+        return sum(held, self.cash)
+
+    def with_targets(self, targets: Mapping[Symbol, Decimal]) -> Book:
+        """The book with these as its last targets; symbols that are not named keep theirs."""
+        return replace(self, targets={**self.targets, **targets})
+
+
+def apply_trade(book: Book, trade: Trade) -> Book:
+    """`book` after one execution. The caller sees to it that a trade is applied once.
+
+    A fee in the base currency lessens what a buy brings; one in quote lessens the cash; any other is only counted.
+    """
+    base, quote = trade.symbol.split(":")[0].split("/")
+    value = trade.price * trade.quantity
+    base_fee = trade.fee if trade.fee_currency == base else ZERO
+    quote_fee = trade.fee if trade.fee_currency == quote else ZERO
+    position = book.positions.get(trade.symbol, Position())
+    if trade.side is Side.BUY:
+        cash = book.cash - value - quote_fee
+        position = replace(
+            position,
+            quantity=position.quantity + trade.quantity - base_fee,
+            cost=position.cost + value + quote_fee,
+        )
+    else:
+        cash = book.cash + value - quote_fee
+        position = _sold(position, trade.quantity + base_fee, value - quote_fee)
+    fees = {**book.fees, trade.fee_currency: book.fees.get(trade.fee_currency, ZERO) + trade.fee}
+    return replace(book, cash=cash, positions={**book.positions, trade.symbol: position}, fees=fees)
+
+
+def _sold(position: Position, quantity: Decimal, proceeds: Decimal) -> Position:
+    """`position` after selling `quantity` of it for `proceeds`; what it had cost leaves in proportion."""
+    if quantity == position.quantity or position.quantity == 0:
+        released = position.cost
+    else:
+        released = MONEY.divide(position.cost * quantity, position.quantity)
+    return Position(
+        quantity=position.quantity - quantity,
+        cost=position.cost - released,
+        realised=position.realised + proceeds - released,
+    )
