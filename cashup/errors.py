@@ -9,6 +9,7 @@
     ├── Conflict                     it exists already, or with another content
     ├── Forbidden                    known, but not allowed
     ├── Unauthenticated              no valid credential
+    ├── TooManyRequests              slow down; the message says for how long
     ├── Unavailable                  a part that is needed is not there now (database, gateway, port)
     ├── StorageError                 the database cannot be trusted with orders, or its schema is wrong
     ├── IntegrityError               an invariant broke: stop rather than trade wrongly
@@ -86,6 +87,13 @@ class Unauthenticated(CashUpError):
 
     code = "unauthenticated"
     status = 401
+
+
+class TooManyRequests(CashUpError):
+    """Asked too often; the message says when to come back."""
+
+    code = "too_many_requests"
+    status = 429
 
 
 class Unavailable(CashUpError):

@@ -1,0 +1,144 @@
+"""Exchange accounts: their public side for everybody, their keys for the gateway's own use only."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import Row, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cashup.clock import Clock
+from cashup.errors import Conflict, NotFound, UsageError
+from cashup.storage.database import transaction
+from cashup.types import Millis, Mode
+from cashup.users.audit import record
+from cashup.users.tables import accounts, users
+from cashup.users.vault import Credentials, Envelope, Place, Vault, fingerprint
+
+EXCHANGES = ("gate",)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One set of credentials of one user on one venue, without the credentials."""
+
+    id: str
+    name: str
+    user: str
+    exchange: str
+    mode: Mode
+    base_url: str | None
+    fingerprint: str
+    created_at: Millis
+
+    @property
+    def venue(self) -> str:
+        """The name of the public side (markets, candles) that this account shares with others on the same venue."""
+        if self.base_url is not None:
+            return f"{self.exchange}@{urlsplit(self.base_url).netloc}"
+        return f"{self.exchange}-sandbox" if self.mode is Mode.SANDBOX else self.exchange
+
+
+class Accounts:
+    """The accounts of one database, and the one place where their keys come out."""
+
+    def __init__(self, engine: AsyncEngine, vault: Vault, clock: Clock) -> None:
+        self._engine = engine
+        self._vault = vault
+        self._clock = clock
+
+    async def all(self) -> Sequence[Account]:
+        """Every account, by name."""
+        async with self._engine.connect() as connection:
+            return [_account(row) for row in await connection.execute(_QUERY.order_by(accounts.c.name))]
+
+    async def get(self, name: str) -> Account:
+        """The account named `name`; raises NotFound."""
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(_QUERY.where(accounts.c.name == name))).first()
+        if row is None:
+            raise NotFound(f"there is no account {name}; `cashup account list` shows what there is")
+        return _account(row)
+
+    async def create(
+        self, name: str, exchange: str, mode: Mode, credentials: Credentials, *, by: str, base_url: str | None = None
+    ) -> Account:
+        """Store an account of the user named `by`, its keys sealed. Raises UsageError, or Conflict for a taken name."""
+        _check(name, exchange, mode, credentials, base_url)
+        account = uuid.uuid4().hex
+        async with transaction(self._engine) as connection:
+            owner = (await connection.execute(select(users.c.id).where(users.c.name == by))).scalar_one_or_none()
+            if owner is None:
+                raise NotFound(f"there is no user {by}; `cashup user list` shows who there is")
+            envelope = self._vault.seal(credentials, Place(owner, exchange, account))
+            statement = insert(accounts).values(
+                id=account,
+                user_id=owner,
+                name=name,
+                exchange=exchange,
+                mode=mode.value,
+                base_url=base_url,
+                fingerprint=fingerprint(credentials.key),
+                version=envelope.version,
+                kek=envelope.kek,
+                wrapped_key=envelope.wrapped_key,
+                sealed=envelope.sealed,
+                created_at=self._clock.now(),
+            )
+            statement = statement.on_conflict_do_nothing(index_elements=[accounts.c.name])
+            if (await connection.execute(statement.returning(accounts.c.id))).first() is None:
+                raise Conflict(f"there is an account {name} already; choose another name")
+            detail = {"exchange": exchange, "mode": mode.value, "fingerprint": fingerprint(credentials.key)}
+            now = self._clock.now()
+            await record(connection, at=now, subject=by, action="account.create", target=name, detail=detail)
+        return await self.get(name)
+
+    async def credentials(self, name: str) -> Credentials:
+        """The keys of the account named `name`, for the gateway to trade with. Never goes into an answer or a log.
+
+        Raises NotFound, or IntegrityError when the stored record was tampered with.
+        """
+        query = select(accounts).where(accounts.c.name == name)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            raise NotFound(f"there is no account {name}; `cashup account list` shows what there is")
+        envelope = Envelope(row.version, row.kek, row.wrapped_key, row.sealed)
+        return self._vault.open(envelope, Place(row.user_id, row.exchange, row.id))
+
+
+_QUERY = select(
+    accounts.c.id,
+    accounts.c.name,
+    users.c.name.label("user"),
+    accounts.c.exchange,
+    accounts.c.mode,
+    accounts.c.base_url,
+    accounts.c.fingerprint,
+    accounts.c.created_at,
+).join(users, users.c.id == accounts.c.user_id)
+
+
+def _account(row: Row[*tuple[Any, ...]]) -> Account:
+    id_, name, user, exchange, mode, base_url, shown, created_at = row
+    return Account(id_, name, user, exchange, Mode(mode), base_url, shown, created_at)
+
+
+def _check(name: str, exchange: str, mode: Mode, credentials: Credentials, base_url: str | None) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be an account's name; use small letters, digits and . _ -")
+    if exchange not in EXCHANGES:
+        raise UsageError(f"there is no exchange {exchange!r}; choose one of: {', '.join(EXCHANGES)}")
+    if mode not in (Mode.PAPER, Mode.SANDBOX, Mode.LIVE):
+        raise UsageError(f"an account is paper, sandbox or live, not {mode}")
+    if not credentials.key or not credentials.secret:
+        raise UsageError("an account needs the key and the secret that the exchange gave you")
+    if base_url is not None and urlsplit(base_url).scheme not in ("http", "https"):
+        raise UsageError(f"{base_url!r} is not an address; write http://host:port or https://host")
