@@ -1,0 +1,400 @@
+"""The typed client of the API: what workers, dashboards, the command line and the lockstep driver use.
+
+`Client` speaks REST, synchronously; `Socket` is one authenticated WebSocket, and `watch_events` a stream of events
+that survives reconnects. Rows come as the API shows them: snake_case, money as text, times as milliseconds (UTC).
+httpx and websockets are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self, cast
+from urllib.parse import quote, urlsplit
+
+from cashup.errors import (
+    CashUpError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+    UsageError,
+)
+from cashup.types import Millis
+
+if TYPE_CHECKING:
+    import httpx
+    from websockets.asyncio.client import ClientConnection
+
+    from cashup.settings import Settings
+
+Row = dict[str, Any]
+"""One JSON object as the API shows it."""
+
+BAD_TOKEN = 4401
+"""The close code of a WebSocket whose token is not good (any more)."""
+
+_ERRORS: dict[int, type[CashUpError]] = {
+    400: UsageError,
+    401: Unauthenticated,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    422: UsageError,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+_LARGEST_FRAME = 64 * 1024 * 1024
+_RECONNECT_FIRST, _RECONNECT_LAST = 0.1, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One execution of a deployment, as its supervisor gets it. The token is for the worker alone."""
+
+    number: int
+    fence: int
+    token: str = field(repr=False)
+    notebook: str
+    params: Mapping[str, Any]
+
+
+# --- credentials ---------------------------------------------------------------------------------------------------
+
+
+def load_token(settings: Settings) -> str:
+    """The access token for the gateway of `settings`: `CASHUP_TOKEN`, else the saved login.
+
+    Raises Unauthenticated when there is none.
+    """
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    saved = _read_credentials(settings).get(settings.gateway)
+    if saved is None:
+        raise Unauthenticated(f"nobody is logged in to {settings.gateway}; log in with `cashup user login`")
+    return str(saved["access_token"])
+
+
+def save_token(settings: Settings, token: str, *, expires_at: Millis | None = None) -> None:
+    """Keep the token of a login in `credentials.json` under the home, readable by this user only."""
+    credentials = _read_credentials(settings)
+    credentials[settings.gateway] = {"access_token": token, "expires_at": expires_at}
+    path = settings.home_path / "credentials.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(credentials, file, indent=1)
+    partial.replace(path)
+
+
+def _read_credentials(settings: Settings) -> Row:
+    path = settings.home_path / "credentials.json"
+    try:
+        return cast(Row, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise Unauthenticated(f"{path} is not readable as JSON; log in again with `cashup user login`") from error
+
+
+# --- REST ----------------------------------------------------------------------------------------------------------
+
+
+class Client:
+    """The REST API. Every call raises the error of `errors.py` that the gateway answered with, or Unavailable."""
+
+    def __init__(
+        self, gateway: str, token: str | None = None, *, renew: Callable[[], str] | None = None, timeout: float = 30.0
+    ) -> None:
+        """`renew` is asked for another token once, when the gateway no longer takes the one in use."""
+        self.gateway = gateway.rstrip("/")
+        self._token = token
+        self._renew = renew
+        self._timeout = timeout
+        self._http: httpx.Client | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Client:
+        """A client that is logged in as the user of this machine; raises Unauthenticated when nobody is."""
+        return cls(settings.gateway, load_token(settings), renew=lambda: load_token(settings))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    @property
+    def token(self) -> str:
+        """The token in use; raises Unauthenticated when there is none."""
+        if self._token is None:
+            raise Unauthenticated(f"nobody is logged in to {self.gateway}; log in with `cashup user login`")
+        return self._token
+
+    def login(self, name: str, password: str) -> Row:
+        """Exchange a password for an access token, which this client then uses: `access_token expires_in`."""
+        answer = cast(Row, self._call("POST", "/auth/login", {"name": name, "password": password}))
+        self._token = str(answer["access_token"])
+        return answer
+
+    def me(self) -> Row:
+        """Who the token belongs to."""
+        return cast(Row, self._call("GET", "/auth/me"))
+
+    def view_token(self) -> Row:
+        """A short-lived token that can only read, for a dashboard: `access_token expires_in`."""
+        return cast(Row, self._call("POST", "/auth/view-token"))
+
+    def health(self, domain: str | None = None) -> Row:
+        """The gateway's health, or that of one of its nine domains."""
+        return cast(Row, self._send("GET", f"/health/{domain}" if domain else "/health", None, None))
+
+    def accounts(self) -> list[Row]:
+        """Every account, without secrets."""
+        return cast(list[Row], self._call("GET", "/accounts"))
+
+    def add_account(self, account: Mapping[str, Any]) -> Row:
+        """Store an account: `name exchange mode key secret base_url`."""
+        return cast(Row, self._call("POST", "/accounts", account))
+
+    def deployments(self) -> list[Row]:
+        """Every deployment."""
+        return cast(list[Row], self._call("GET", "/deployments"))
+
+    def deployment(self, name: str) -> Row:
+        """One deployment."""
+        return cast(Row, self._call("GET", f"/deployments/{quote(name)}"))
+
+    def put_deployment(self, name: str, spec: Mapping[str, Any]) -> Row:
+        """Create or change a deployment."""
+        return cast(Row, self._call("PUT", f"/deployments/{quote(name)}", spec))
+
+    def start(self, name: str) -> Row:
+        """Wish the deployment to run."""
+        return cast(Row, self._call("POST", f"/deployments/{quote(name)}/start"))
+
+    def stop(self, name: str) -> Row:
+        """Wish the deployment to stop."""
+        return cast(Row, self._call("POST", f"/deployments/{quote(name)}/stop"))
+
+    def new_attempt(self, name: str) -> Attempt:
+        """Begin an attempt; older ones of the same deployment lose their fence."""
+        row = cast(Row, self._call("POST", f"/deployments/{quote(name)}/attempts"))
+        return Attempt(row["attempt"], row["fence"], row["token"], row["notebook"], row["params"])
+
+    def heartbeat(self, name: str, attempt: int) -> None:
+        """Say that the attempt's worker process lives."""
+        self._call("POST", f"/deployments/{quote(name)}/attempts/{attempt}/heartbeat")
+
+    def finish(self, name: str, attempt: int, *, state: str, exit_code: int, message: str, output: str) -> None:
+        """Record how an attempt ended; `output` is the path of the executed notebook."""
+        body = {"state": state, "exit_code": exit_code, "message": message, "output": output}
+        self._call("POST", f"/deployments/{quote(name)}/attempts/{attempt}/finish", body)
+
+    def lease(self, holder: str) -> Row:
+        """Take or renew the supervisor's lease; raises Conflict when another holds it."""
+        return cast(Row, self._call("POST", "/supervisor/lease", {"holder": holder}))
+
+    def release_lease(self, holder: str) -> None:
+        """Give the supervisor's lease back."""
+        self._call("DELETE", "/supervisor/lease", params={"holder": holder})
+
+    def orders(self, deployment: str | None = None) -> list[Row]:
+        """Orders, of one deployment or all, oldest first."""
+        return self._rows("orders", deployment)
+
+    def fills(self, deployment: str | None = None) -> list[Row]:
+        """Fills, of one deployment or all, oldest first."""
+        return self._rows("fills", deployment)
+
+    def positions(self, deployment: str | None = None) -> list[Row]:
+        """Positions, of one deployment or all."""
+        return self._rows("positions", deployment)
+
+    def equity(self, deployment: str) -> list[Row]:
+        """The equity of a deployment at each bar it has processed, oldest first."""
+        return self._rows("equity", deployment)
+
+    def events(self, stream: str | None = None, after: int | None = None) -> list[Row]:
+        """Events after a sequence number, in order."""
+        wanted = {"stream": stream, "after": after}
+        return cast(list[Row], self._call("GET", "/events", params={k: v for k, v in wanted.items() if v is not None}))
+
+    def _rows(self, noun: str, deployment: str | None) -> list[Row]:
+        path = f"/deployments/{quote(deployment)}/{noun}" if deployment else f"/{noun}"
+        return cast(list[Row], self._call("GET", path))
+
+    def _call(self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None) -> object:
+        return self._send(method, f"/api/v1{path}", body, params)
+
+    def _send(self, method: str, path: str, body: object, params: Mapping[str, Any] | None) -> object:
+        answer = self._request(method, path, body, params)
+        if answer.status_code == 401 and self._renew is not None and (token := self._renew()) != self._token:
+            self._token = token
+            answer = self._request(method, path, body, params)
+        if answer.is_success:
+            return answer.json() if answer.content else {}
+        raise _error(answer.status_code, answer.text)
+
+    def _request(self, method: str, path: str, body: object, params: Mapping[str, Any] | None) -> httpx.Response:
+        import httpx
+
+        if self._http is None:
+            # A proxy from the environment has no way to a gateway on this machine.
+            self._http = httpx.Client(base_url=self.gateway, timeout=self._timeout, trust_env=not _local(self.gateway))
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        try:
+            return self._http.request(method, path, json=body, params=params, headers=headers)
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"the gateway at {self.gateway} does not answer ({type(error).__name__}); "
+                "start it with `cashup up` or `cashup gateway`",
+                code="gateway_unavailable",
+            ) from error
+
+
+def _error(status: int, text: str) -> CashUpError:
+    kind = _ERRORS.get(status, CashUpError)
+    try:
+        error = json.loads(text)["error"]
+        return kind(str(error["message"]), code=str(error["code"]))
+    except (ValueError, KeyError, TypeError):
+        return kind(f"the gateway answered with status {status}: {text[:200]}")
+
+
+def _local(gateway: str) -> bool:
+    host = urlsplit(gateway).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+# --- WebSocket -----------------------------------------------------------------------------------------------------
+
+
+class Socket:
+    """One WebSocket to the gateway that has been let in. Messages are JSON objects with a `type`."""
+
+    def __init__(self, connection: ClientConnection, welcome: Row) -> None:
+        self._connection = connection
+        self.welcome = welcome
+
+    @classmethod
+    async def connect(cls, gateway: str, token: str, *, timeout: float = 10.0) -> Socket:  # noqa: ASYNC109
+        """Connect and show the token; raises Unauthenticated when it is refused, Unavailable when nobody answers."""
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import WebSocketException
+
+        url = f"ws{gateway.rstrip('/').removeprefix('http')}/ws"
+        try:
+            connection = await connect(
+                url,
+                open_timeout=timeout,
+                close_timeout=1,
+                max_size=_LARGEST_FRAME,
+                compression=None,  # one machine, or a fast network: compressing costs more than it saves
+                proxy=None if _local(gateway) else True,
+            )
+        except (OSError, TimeoutError, WebSocketException) as error:
+            raise Unavailable(
+                f"the gateway at {gateway} does not answer ({error})", code="gateway_unavailable"
+            ) from error
+        socket = cls(connection, {})
+        try:
+            await socket.send({"type": "auth", "token": token})
+            async with asyncio.timeout(timeout):
+                socket.welcome = await socket.receive()
+        except BaseException:
+            await connection.close()
+            raise
+        return socket
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send one message; raises Unavailable when the connection is gone."""
+        import orjson
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            await self._connection.send(orjson.dumps(message), text=True)
+        except ConnectionClosed as error:
+            raise _closed(error) from error
+
+    async def receive(self) -> Row:
+        """The next message; raises Unauthenticated when the token ended, Unavailable when the connection is gone."""
+        import orjson
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            return cast(Row, orjson.loads(await self._connection.recv(decode=False)))
+        except ConnectionClosed as error:
+            raise _closed(error) from error
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        await self._connection.close()
+
+
+def _closed(error: Any) -> CashUpError:
+    code, reason = (error.rcvd.code, error.rcvd.reason) if error.rcvd is not None else (1006, "")
+    if code == BAD_TOKEN:
+        return Unauthenticated(
+            f"the gateway no longer takes this token ({reason or 'expired or replaced'}); log in again"
+        )
+    return Unavailable(f"the connection to the gateway ended ({code} {reason})".strip(), code="disconnected")
+
+
+class Backoff:
+    """Pauses between attempts to connect: none before the first, then growing ones until `reset`."""
+
+    def __init__(self) -> None:
+        self._pause = 0.0
+
+    def reset(self) -> None:
+        """A connection was made: the next pause is short again."""
+        self._pause = _RECONNECT_FIRST
+
+    async def wait(self) -> None:
+        """Wait before the next attempt."""
+        await asyncio.sleep(self._pause)
+        self._pause = min(max(self._pause * 2, _RECONNECT_FIRST), _RECONNECT_LAST)
+
+
+async def watch_events(
+    gateway: str, token: Callable[[], str], streams: Sequence[str], after: int | None = None
+) -> AsyncIterator[Row]:
+    """Events of `streams` (`deployment:demo`, `account:*`) after a sequence number, in order, each once, for ever.
+
+    Connects again by itself and goes on where it was; None means from now on. `token` is asked at each connection.
+    Raises Unauthenticated when the token is refused.
+    """
+    seen = after
+    backoff = Backoff()
+    while True:
+        await backoff.wait()
+        try:
+            socket = await Socket.connect(gateway, token())
+        except Unavailable:
+            continue  # the gateway restarts; the next turn tries again
+        backoff.reset()
+        try:
+            await socket.send({"type": "events.subscribe", "streams": list(streams), "after": seen})
+            while True:
+                message = await socket.receive()
+                if message["type"] == "event" and (seen is None or message["seq"] > seen):
+                    seen = message["seq"]
+                    yield message
+        except Unavailable:
+            continue  # the connection broke; the next one resumes after `seen`
+        finally:
+            await socket.close()
