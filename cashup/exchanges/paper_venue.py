@@ -1,0 +1,279 @@
+"""A venue in memory: accounts with balances, orders matched against given prices, on any clock.
+
+`PaperVenue` is the venue: somebody moves its prices (`move`, `publish`). `PaperAccount` is one account on it and works
+at once, without waiting: that is what replay drives. `exchanges/paper.py` puts the same account behind the port.
+
+It refuses what a venue refuses (unknown symbol, off the grid, below the minimum, no balance, too late) with Gate's
+labels, and accepts a client order id twice as Gate does; a lookup then finds the newest order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from cashup.clock import Clock
+from cashup.errors import IntegrityError
+from cashup.exchanges.matching import Fill, Matcher, MatchOrder
+from cashup.exchanges.paper_frames import order_frame, trade_frame
+from cashup.types import (
+    MONEY,
+    ZERO,
+    Balance,
+    Candle,
+    FeeIn,
+    Frame,
+    Market,
+    Millis,
+    OrderReport,
+    OrderRequest,
+    OrderType,
+    ResultClass,
+    SendResult,
+    Side,
+    Symbol,
+    Trade,
+)
+
+
+@dataclass(slots=True)
+class _Placed:
+    """An order on an account: the request, what the matcher made of it, and the balance that it still holds."""
+
+    request: OrderRequest
+    match: MatchOrder
+    account: PaperAccount
+    reserved: Decimal
+    updated_at: Millis
+
+
+class PaperVenue:
+    """One venue. `slippage` (a fraction) is what market orders pay on top of the price."""
+
+    def __init__(self, markets: Iterable[Market], clock: Clock, *, slippage: Decimal = ZERO) -> None:
+        self.clock = clock
+        self.matchers = {market.symbol: Matcher(market, slippage=slippage) for market in markets}
+        self.history: dict[tuple[Symbol, str], list[Candle]] = {}
+        self._orders: dict[str, _Placed] = {}
+        self._order_count = 0
+        self._trade_count = 0
+        self._watchers: dict[tuple[Symbol, str], list[asyncio.Queue[Candle]]] = {}
+
+    def open_account(self, balances: Mapping[str, Decimal]) -> PaperAccount:
+        """A new account that holds `balances` (asset -> amount)."""
+        return PaperAccount(self, balances)
+
+    def move(self, symbol: Symbol, price: Decimal, liquidity: Decimal | None = None) -> None:
+        """`symbol` trades at `price` now; resting orders that it reaches are filled."""
+        self._book(symbol, self.matchers[symbol].move(price, liquidity))
+
+    def publish(self, candle: Candle) -> None:
+        """A candle changed: the price moves to its close, and everybody who watches hears of it."""
+        bars = self.history.setdefault((candle.symbol, candle.timeframe), [])
+        if bars and bars[-1].time == candle.time:
+            bars[-1] = candle
+        else:
+            bars.append(candle)
+        self.move(candle.symbol, candle.close)
+        for queue in self._watchers.get((candle.symbol, candle.timeframe), []):
+            queue.put_nowait(candle)
+
+    def watch(self, symbols: Sequence[Symbol], timeframe: str) -> tuple[asyncio.Queue[Candle], Callable[[], None]]:
+        """A queue that receives every candle published from now on, and a function that ends that."""
+        queue: asyncio.Queue[Candle] = asyncio.Queue()
+        lists = [self._watchers.setdefault((symbol, timeframe), []) for symbol in symbols]
+        for watchers in lists:
+            watchers.append(queue)
+
+        def stop() -> None:
+            for watchers in lists:
+                watchers.remove(queue)
+
+        return queue, stop
+
+    def submit(self, account: PaperAccount, request: OrderRequest, reserved: Decimal) -> _Placed:
+        """Match an order whose balance is reserved already."""
+        self._order_count += 1
+        order = MatchOrder.of(str(self._order_count), request)
+        placed = _Placed(request, order, account, reserved, self.clock.now())
+        self._orders[order.id] = placed
+        account.placed[order.id] = placed
+        fills = self.matchers[request.symbol].submit(order)
+        self._book(request.symbol, fills)
+        if not fills:
+            account.changed(placed)
+        return placed
+
+    def _book(self, symbol: Symbol, fills: Sequence[Fill]) -> None:
+        """Give every fill to the account of its order, as a trade."""
+        for fill in fills:
+            placed = self._orders[fill.order_id]
+            self._trade_count += 1
+            placed.account.traded(
+                placed,
+                Trade(
+                    trade_id=str(self._trade_count),
+                    exchange_order_id=fill.order_id,
+                    client_order_id=placed.request.client_order_id,
+                    symbol=symbol,
+                    side=fill.side,
+                    price=fill.price,
+                    quantity=fill.quantity,
+                    fee=fill.fee,
+                    fee_currency=fill.fee_currency,
+                    time=self.clock.now(),
+                ),
+            )
+        for order_id in dict.fromkeys(fill.order_id for fill in fills):
+            placed = self._orders[order_id]
+            placed.account.changed(placed)
+
+
+@dataclass(slots=True)
+class PaperAccount:
+    """One account: balances, orders and trades, all of them in memory."""
+
+    venue: PaperVenue
+    opening: Mapping[str, Decimal]
+    placed: dict[str, _Placed] = field(default_factory=dict)
+    trades: list[Trade] = field(default_factory=list)
+    balances: dict[str, Balance] = field(init=False)
+    _listeners: list[asyncio.Queue[Frame]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Put the opening balances on the account."""
+        self.balances = {asset: Balance(amount) for asset, amount in self.opening.items()}
+
+    def place(self, request: OrderRequest) -> SendResult:
+        """Place an order and say at once what became of it; its fills are the newest of `trades`."""
+        refusal = self._refusal(request)
+        if refusal is not None:
+            label, message = refusal
+            return SendResult(ResultClass.REFUSED, label=label, message=message)
+        asset, amount = self._needs(request)
+        held = self.balances.get(asset, Balance(ZERO))
+        if amount > held.available:
+            message = f"{amount} {asset} are needed, {held.available} are available"
+            return SendResult(ResultClass.REFUSED, label="BALANCE_NOT_ENOUGH", message=message)
+        self._set(asset, held.available - amount, held.reserved + amount)
+        placed = self.venue.submit(self, request, amount)
+        report = self.report(placed)
+        ended = report.done and report.filled == 0
+        return SendResult(ResultClass.ENDED_AT_ENTRY if ended else ResultClass.ACCEPTED, report, message=report.reason)
+
+    def cancel(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
+        """Cancel an order; the order as it stands then, or None when the account has no such order."""
+        placed = self.placed.get(exchange_order_id)
+        if placed is None or placed.request.symbol != symbol:
+            return None
+        if self.venue.matchers[symbol].cancel(exchange_order_id) is not None:
+            placed.updated_at = self.venue.clock.now()
+            self.changed(placed)
+        return self.report(placed)
+
+    def reports(self, symbol: Symbol | None = None) -> list[OrderReport]:
+        """Every order ever placed (of one symbol), oldest first."""
+        return [self.report(p) for p in self.placed.values() if symbol is None or p.request.symbol == symbol]
+
+    def report(self, placed: _Placed) -> OrderReport:
+        """An order as the venue shows it."""
+        match = placed.match
+        return OrderReport(
+            client_order_id=placed.request.client_order_id,
+            exchange_order_id=match.id,
+            symbol=placed.request.symbol,
+            side=match.side,
+            filled=match.filled,
+            done=match.done,
+            reason=match.reason,
+            updated_at=placed.updated_at,
+            quantity=match.quantity,
+            average_price=MONEY.divide(match.spent, match.filled) if match.filled else None,
+        )
+
+    def traded(self, placed: _Placed, trade: Trade) -> None:
+        """Move the money of one fill: what was reserved for it goes out, what it brings comes in."""
+        market = self.venue.matchers[trade.symbol].market
+        value = trade.price * trade.quantity
+        fee_base = trade.fee if trade.fee_currency == market.base else ZERO
+        fee_quote = trade.fee if trade.fee_currency == market.quote else ZERO
+        if trade.side is Side.BUY:
+            self._spend(placed, market.quote, value + fee_quote)
+            self._receive(market.base, trade.quantity - fee_base)
+        else:
+            self._spend(placed, market.base, trade.quantity)
+            self._receive(market.quote, value - fee_quote)
+        placed.updated_at = trade.time
+        self.trades.append(trade)
+        if self._listeners:
+            self._tell(trade_frame(trade))
+
+    def changed(self, placed: _Placed) -> None:
+        """An order changed: when it ended, what it still holds is free again."""
+        if placed.match.done and placed.reserved:
+            asset, _ = self._needs(placed.request)
+            held = self.balances[asset]
+            self._set(asset, held.available + placed.reserved, held.reserved - placed.reserved)
+            placed.reserved = ZERO
+        if self._listeners:
+            self._tell(order_frame(self.report(placed)))
+
+    def listen(self) -> tuple[asyncio.Queue[Frame], Callable[[], None]]:
+        """A queue that receives every private frame from now on, and a function that ends that."""
+        queue: asyncio.Queue[Frame] = asyncio.Queue()
+        self._listeners.append(queue)
+        return queue, lambda: self._listeners.remove(queue)
+
+    def _refusal(self, request: OrderRequest) -> tuple[str, str] | None:
+        """Gate's label and a sentence when the venue would not take the order, whatever the balance."""
+        matcher = self.venue.matchers.get(request.symbol)
+        if matcher is None:
+            return "INVALID_CURRENCY_PAIR", f"{request.symbol} does not trade here"
+        if request.expires_at is not None and self.venue.clock.now() > request.expires_at:
+            return "REQUEST_EXPIRED", "the request came after its own deadline"
+        market = matcher.market
+        amount = request.cost if request.cost is not None else request.quantity or ZERO
+        on_grid = market.round_cost(amount) if request.cost is not None else market.round_quantity(amount)
+        if amount != on_grid or (request.price is not None and market.round_price(request.price) != request.price):
+            return "INVALID_PRECISION", f"the order is not on the steps of {request.symbol}"
+        price = request.price or matcher.price or ZERO
+        value = amount if request.cost is not None else amount * price
+        if amount <= 0 or value < market.min_cost or (request.cost is None and amount < market.min_quantity):
+            return "AMOUNT_TOO_LITTLE", f"the order is below the minimum of {request.symbol}"
+        return None
+
+    def _needs(self, request: OrderRequest) -> tuple[str, Decimal]:
+        """The asset an order is paid with, and the most it may take of it, fee included."""
+        market = self.venue.matchers[request.symbol].market
+        if request.side is Side.SELL:
+            return market.base, request.quantity or ZERO
+        cost = request.cost
+        if cost is None:
+            price = request.price if request.type is OrderType.LIMIT else self._ask(request.symbol)
+            cost = (request.quantity or ZERO) * (price or ZERO)
+        fee = max(market.taker_fee, market.maker_fee) if market.fee_in is FeeIn.QUOTE else ZERO
+        return market.quote, cost * (1 + fee)
+
+    def _ask(self, symbol: Symbol) -> Decimal | None:
+        return self.venue.matchers[symbol].taker_price(Side.BUY)
+
+    def _spend(self, placed: _Placed, asset: str, amount: Decimal) -> None:
+        """Take `amount` out of what the order holds."""
+        held = self.balances[asset]
+        if amount > placed.reserved:
+            raise IntegrityError(f"order {placed.match.id} took {amount} {asset} and had {placed.reserved} reserved")
+        placed.reserved -= amount
+        self._set(asset, held.available, held.reserved - amount)
+
+    def _receive(self, asset: str, amount: Decimal) -> None:
+        held = self.balances.get(asset, Balance(ZERO))
+        self._set(asset, held.available + amount, held.reserved)
+
+    def _set(self, asset: str, available: Decimal, reserved: Decimal) -> None:
+        self.balances[asset] = Balance(available, reserved)
+
+    def _tell(self, frame: Frame) -> None:
+        for queue in self._listeners:
+            queue.put_nowait(frame)
