@@ -1,0 +1,28 @@
+"""Client order ids: `t-` and a ULID, 28 characters that every venue takes and that sort by time of creation."""
+
+from __future__ import annotations
+
+import secrets
+
+from cashup.types import Millis
+
+PREFIX = "t-"
+"""Marks an order as ours on the venue. Always present: adapters must not have to add it."""
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def ulid(now: Millis) -> str:
+    """26 characters of Crockford's base 32: 48 bits of `now`, 80 random bits."""
+    number = (now << 80) | secrets.randbits(80)
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def client_order_id(now: Millis) -> str:
+    """A new id; used for one order and one socket write, ever."""
+    return PREFIX + ulid(now)
+
+
+def is_ours(client_order_id: str | None) -> bool:
+    """True for an id of the shape that `client_order_id` makes."""
+    return client_order_id is not None and len(client_order_id) == 28 and client_order_id.startswith(PREFIX)

@@ -1,0 +1,46 @@
+"""The inbox: a venue's raw frames are committed before anything acts on them, each one once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cashup.orders.tables import inbox
+from cashup.types import Frame, Millis
+
+
+class Inbox:
+    """The frames of one account."""
+
+    def __init__(self, engine: AsyncEngine, account: str) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._account = account
+
+    async def store(self, frames: Sequence[tuple[Frame, bool]], now: Millis) -> dict[tuple[str, str], int]:
+        """Commit frames, each with whether nothing needs to act on it; the ids of the new ones by (channel, key)."""
+        rows = [
+            {
+                "account": self._account,
+                "channel": frame.channel,
+                "dedupe_key": frame.dedupe_key,
+                "body": dict(frame.body),
+                "received_at": now,
+                "applied": done,
+            }
+            for frame, done in frames
+        ]
+        statement = insert(inbox).values(rows).on_conflict_do_nothing()
+        returning = statement.returning(inbox.c.id, inbox.c.channel, inbox.c.dedupe_key)
+        async with self._engine.connect() as connection:
+            found = await connection.execute(returning)
+            return {(row.channel, row.dedupe_key): row.id for row in found}
+
+    async def unapplied(self) -> list[tuple[int, Frame]]:
+        """What was stored and not acted on before the process ended, in order of receipt."""
+        query = select(inbox).where(inbox.c.account == self._account, ~inbox.c.applied).order_by(inbox.c.id)
+        async with self._engine.connect() as connection:
+            found = await connection.execute(query)
+            return [(row.id, Frame(row.channel, row.dedupe_key, row.body)) for row in found]

@@ -1,0 +1,296 @@
+"""The journal: everything that belongs together is committed by one statement, under the account's lease.
+
+A commit is a set of rows per kind of write. They become one SQL statement (each kind a data-modifying CTE fed by one
+JSON array), so that it costs one round trip and one commit. All of it hangs on a guard that locks the account's lease
+row: who has lost the lease writes nothing, and a lease cannot change hands while a write is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    BigInteger,
+    ClauseElement,
+    CursorResult,
+    Select,
+    Table,
+    TableValuedAlias,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    literal_column,
+    select,
+    table,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB, asyncpg
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from cashup.errors import Unavailable
+from cashup.events import EventKind
+from cashup.orders.tables import account_leases, fills, inbox, orders
+from cashup.storage.database import dump_json
+from cashup.storage.outbox import SEQ_LOCK, outbox
+from cashup.types import OrderState
+
+NOW = cast(func.extract("epoch", func.clock_timestamp()) * 1000, BigInteger)
+"""The database's time in milliseconds: the one clock that all gateways share for leases."""
+
+
+class LeaseLost(Unavailable):
+    """Another gateway trades the account now, or the lease ran out; nothing was written."""
+
+    code = "lease_lost"
+
+
+class FenceLost(Unavailable):
+    """The attempt is no longer the newest one, or its deployment shall stop; nothing was written."""
+
+    code = "fence_lost"
+    status = 409
+
+
+@dataclass(frozen=True, eq=False)
+class Write:
+    """One way to write rows of one table. Rows are dicts with exactly the keys `columns` (and `keys` for updates)."""
+
+    name: str
+    table: Table
+    columns: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    mode: str = "insert"
+
+    def cte(self, guard: CTE) -> CTE:
+        """The write as a CTE over the JSON array bound as `name`."""
+        rows = _rows(self.table, (*self.keys, *self.columns), self.name)
+        if self.mode == "update":
+            matched = [self.table.c[key] == rows.c[key] for key in self.keys]
+            statement: Any = (
+                update(self.table)
+                .values({name: rows.c[name] for name in self.columns})
+                .where(*matched, guard.c.held == 1)
+            )
+            return statement.returning(literal_column("1")).cte(f"write_{self.name}")  # type: ignore[no-any-return]
+        names = [*self.keys, *self.columns]
+        source = select(*(rows.c[name] for name in names)).where(guard.c.held == 1)
+        if self.mode == "insert":
+            statement = insert(self.table).from_select(names, source)
+        else:
+            added = upsert(self.table).from_select(names, source)
+            changed = {name: added.excluded[name] for name in self.columns}
+            statement = added.on_conflict_do_update(index_elements=list(self.keys), set_=changed)
+        return statement.returning(literal_column("1")).cte(f"write_{self.name}")  # type: ignore[no-any-return]
+
+
+ADD_ORDERS = Write(
+    "add_orders",
+    orders,
+    (
+        *("client_order_id", "account", "deployment", "intent", "origin", "symbol", "side", "type"),
+        *("quantity", "cost", "price", "time_in_force", "state", "exchange_order_id", "traded", "spent", "reported"),
+        *("fees", "reason", "reserved_asset", "reserved", "limits", "created_at", "updated_at"),
+    ),
+)
+CHANGE_ORDERS = Write(
+    "change_orders",
+    orders,
+    (
+        "state",
+        "exchange_order_id",
+        "traded",
+        "spent",
+        "reported",
+        "fees",
+        "reason",
+        "reserved",
+        "evidence",
+        "updated_at",
+    ),
+    keys=("client_order_id",),
+    mode="update",
+)
+ADD_FILLS = Write(
+    "add_fills",
+    fills,
+    (
+        *("account", "symbol", "trade_id", "deployment", "client_order_id", "exchange_order_id", "side"),
+        *("price", "quantity", "fee", "fee_currency", "time", "booked_at"),
+    ),
+)
+APPLIED = Write("applied", inbox, ("applied",), keys=("id",), mode="update")
+_EVENTS = ("stream", "kind", "at", "data")
+
+
+@dataclass(slots=True)
+class Commit:
+    """What shall become true together."""
+
+    writes: dict[Write, list[dict[str, Any]]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, write: Write, *rows: dict[str, Any]) -> None:
+        """Add rows of one kind; a row is what the database will hold, money as Decimal."""
+        self.writes.setdefault(write, []).extend(rows)
+
+    def emit(self, stream: str, kind: EventKind, at: int, data: Mapping[str, Any]) -> None:
+        """Add an event; it gets its number when the commit happens."""
+        self.events.append({"stream": stream, "kind": kind.value, "at": at, "data": data})
+
+
+class Journal:
+    """Commits for one account under one lease."""
+
+    def __init__(self, engine: AsyncEngine, account: str, fence: int) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._account = account
+        self._fence = fence
+
+    async def commit(self, commit: Commit, *, attempt: tuple[str, int] | None = None) -> None:
+        """Make all of it true, or nothing. With `attempt` (deployment, fence) only while that attempt is the newest.
+
+        Raises LeaseLost or FenceLost, having written nothing. After any other error the outcome is unknown: read.
+        """
+        kinds = tuple(sorted(commit.writes, key=lambda write: write.name))
+        values: dict[str, Any] = {kind.name: dump_json(commit.writes[kind]) for kind in kinds}
+        if commit.events:
+            values["events"] = dump_json(commit.events)
+        if attempt is not None:
+            values |= {"deployment": attempt[0], "attempt_fence": attempt[1]}
+        if await self._run(_commit(kinds, bool(commit.events), attempt is not None), values):
+            return
+        if attempt is not None and await self._run(_held(), {}):
+            raise FenceLost(f"attempt {attempt[1]} of {attempt[0]} is not the running one any more; it must stop")
+        raise self._lost()
+
+    async def claim(self, client_order_ids: Sequence[str], now: int, send_before: int) -> list[str]:
+        """Commit that these orders are about to be sent, and return those that may be: each once, ever.
+
+        The claim holds only while the account is ready and not stopped by a kill, which are read in the same
+        statement. Raises LeaseLost.
+        """
+        values = {"ids": list(client_order_ids), "now": now, "send_before": send_before}
+        async with self._engine.connect() as connection:
+            found = await self._execute(connection, _claim(), values)
+            claimed = [str(row[0]) for row in found]
+        if not claimed and not await self._run(_held(), {}):
+            raise self._lost()
+        return claimed
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(f"another gateway trades account {self._account}, or the lease ran out; nothing was written")
+
+    async def _run(self, statement: Prepared, values: Mapping[str, Any]) -> bool:
+        async with self._engine.connect() as connection:
+            return bool((await self._execute(connection, statement, values)).scalar_one())
+
+    async def _execute(
+        self, connection: AsyncConnection, statement: Prepared, values: Mapping[str, Any]
+    ) -> CursorResult[Any]:
+        given = {**statement.constants, "account": self._account, "fence": self._fence, **values}
+        return await connection.exec_driver_sql(statement.sql, tuple(given[name] for name in statement.names))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """SQL with numbered parameters, their names in order, and those whose value never changes."""
+
+    sql: str
+    names: tuple[str, ...]
+    constants: Mapping[str, Any]
+
+
+def _lease() -> Select[Any]:
+    """The lease row when it is ours and has not run out, locked against a change of hands until the commit."""
+    lease = account_leases.c
+    return (
+        select(literal_column("1").label("held"))
+        .where(
+            lease.account == bindparam("account", type_=Text),
+            lease.fence == bindparam("fence", type_=BigInteger),
+            lease.expires > NOW,
+        )
+        .with_for_update(read=True)
+    )
+
+
+def _guard(*, attempt: bool) -> CTE:
+    guard = _lease()
+    if attempt:
+        deployment = table("deployments", column("name", Text), column("fence", BigInteger), column("desired", Text))
+        guard = guard.where(
+            deployment.c.name == bindparam("deployment", type_=Text),
+            deployment.c.fence == bindparam("attempt_fence", type_=BigInteger),
+            deployment.c.desired == "running",
+        )
+    return guard.cte("guard").prefix_with("MATERIALIZED")
+
+
+@cache
+def _commit(kinds: tuple[Write, ...], events: bool, attempt: bool) -> Prepared:
+    """The statement for these kinds of writes, which yields 1 if the guard held, else 0."""
+    guard = _guard(attempt=attempt)
+    statement = select(func.count()).select_from(guard)
+    statement = statement.add_cte(*(kind.cte(guard) for kind in kinds))
+    if events:
+        # The lock is taken after the guard's row locks; in this order nobody can wait for somebody who waits for him.
+        lock = select(func.pg_advisory_xact_lock(SEQ_LOCK), guard.c.held).cte("lock").prefix_with("MATERIALIZED")
+        rows = _rows(outbox, _EVENTS, "events")
+        source = select(*(rows.c[name] for name in _EVENTS)).where(lock.c.held == 1)
+        statement = statement.add_cte(
+            insert(outbox).from_select(list(_EVENTS), source).returning(outbox.c.seq).cte("write_events")
+        )
+    return _compiled(statement)
+
+
+@cache
+def _held() -> Prepared:
+    return _compiled(select(func.count()).select_from(_guard(attempt=False)))
+
+
+@cache
+def _claim() -> Prepared:
+    lease = account_leases.c
+    guard = _lease().where(lease.state == "ready", ~lease.killed).cte("guard").prefix_with("MATERIALIZED")
+    statement = (
+        update(orders)
+        .values(
+            state=OrderState.SENDING.value,
+            fence=bindparam("fence", type_=BigInteger),
+            claimed_at=bindparam("now", type_=BigInteger),
+            updated_at=bindparam("now", type_=BigInteger),
+            send_before=bindparam("send_before", type_=BigInteger),
+        )
+        .where(
+            orders.c.client_order_id == func.any(bindparam("ids", type_=ARRAY(Text))),
+            orders.c.account == bindparam("account", type_=Text),
+            orders.c.state == OrderState.PENDING_SEND.value,
+            guard.c.held == 1,
+        )
+        .returning(orders.c.client_order_id)
+    )
+    return _compiled(statement)
+
+
+def _rows(target: Table, names: Sequence[str], parameter: str) -> TableValuedAlias:
+    """The JSON array bound as `parameter`, seen as rows with the types of `target`'s columns."""
+    array = cast(bindparam(parameter, type_=Text), JSONB)
+    typed = [column(name, target.c[name].type) for name in names]
+    return func.jsonb_to_recordset(array).table_valued(*typed).render_derived(name=f"rows_{parameter}", with_types=True)
+
+
+def _compiled(statement: ClauseElement) -> Prepared:
+    compiled = statement.compile(dialect=asyncpg.dialect())  # type: ignore[no-untyped-call]
+    if not isinstance(compiled, SQLCompiler):
+        raise TypeError("not a statement")
+    return Prepared(str(compiled), tuple(compiled.positiontup or ()), compiled.params)

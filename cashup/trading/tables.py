@@ -1,0 +1,130 @@
+"""The tables of deployments, their attempts, intents, books and the ledger."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Identity, Index, Integer, Table, Text, text
+
+from cashup.storage.database import Money, json_column, metadata, moment
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("account", Text, nullable=False, index=True),
+    Column("owner", Text, nullable=False),
+    json_column("spec"),
+    Column("capital", Money, nullable=False),
+    Column("quote", Text, nullable=False),
+    Column("desired", Text, nullable=False, server_default="stopped"),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    moment("created_at"),
+    moment("updated_at"),
+    CheckConstraint("desired IN ('running', 'stopped')", name="desired"),
+    CheckConstraint("capital > 0", name="capital"),
+)
+"""What shall run. `fence` is the number of the newest attempt: only its intents are taken."""
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("deployment", ForeignKey("deployments.name"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("bar", BigInteger),
+    Column("exit_code", Integer),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("output", Text),
+    moment("started_at"),
+    moment("heartbeat_at"),
+    moment("finished_at", nullable=True),
+    CheckConstraint("state IN ('starting', 'ready', 'finished', 'failed', 'lost')", name="state"),
+)
+"""Each run of a deployment's notebook; `number` is also its fence. `bar` is the newest closed bar at readiness."""
+
+supervisor_leases = Table(
+    "supervisor_leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    moment("expires"),
+)
+"""Who starts workers; one row."""
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("deployment", ForeignKey("deployments.name"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("number", BigInteger, Identity(), nullable=False),
+    Column("bar", BigInteger, nullable=False),
+    json_column("targets"),
+    Column("body_hash", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    json_column("decisions"),
+    json_column("plan", nullable=True),
+    moment("created_at"),
+    moment("expires_at"),
+    moment("finished_at", nullable=True),
+    CheckConstraint("state IN ('planned', 'selling', 'buying', 'done', 'expired')", name="state"),
+    Index("ix_intents_unfinished", "deployment", "number", postgresql_where=text("finished_at IS NULL")),
+)
+"""What strategies asked for, once per (deployment, key). `plan` is what the second step needs to know of the first."""
+
+books = Table(
+    "books",
+    metadata,
+    Column("deployment", ForeignKey("deployments.name"), primary_key=True),
+    Column("account", Text, nullable=False, index=True),
+    Column("quote", Text, nullable=False),
+    Column("capital", Money, nullable=False),
+    Column("cash", Money, nullable=False),
+    Column("reserved", Money, nullable=False),
+    json_column("targets"),
+    Column("decided", BigInteger),
+    moment("updated_at"),
+    CheckConstraint("cash >= 0 AND reserved >= 0", name="not_negative"),
+)
+"""A deployment's money: `cash` is available, `reserved` is held by buys. `targets` are the last ones decided upon."""
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("deployment", ForeignKey("deployments.name"), primary_key=True),
+    Column("symbol", Text, primary_key=True),
+    Column("asset", Text, nullable=False),
+    Column("quantity", Money, nullable=False),
+    Column("reserved", Money, nullable=False),
+    Column("cost", Money, nullable=False),
+    Column("realised", Money, nullable=False),
+    moment("updated_at"),
+    CheckConstraint("quantity >= 0 AND reserved >= 0", name="not_negative"),
+)
+"""What a deployment holds: `quantity` is available, `reserved` is held by sells, `cost` what both together cost."""
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("transaction", Text, nullable=False, index=True),
+    Column("account", Text, nullable=False),
+    Column("deployment", Text),
+    Column("kind", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("amount", Money, nullable=False),
+    Column("cause", Text, nullable=False),
+    moment("at"),
+    Index("ix_ledger_entries_account_asset", "account", "asset", "deployment", "kind"),
+)
+"""Double entry: the amounts of one transaction sum to zero per asset. Never updated, never deleted."""
+
+equity = Table(
+    "equity",
+    metadata,
+    Column("deployment", ForeignKey("deployments.name"), primary_key=True),
+    Column("bar", BigInteger, primary_key=True),
+    Column("equity", Money, nullable=False),
+    Column("cash", Money, nullable=False),
+    moment("at"),
+)
+"""The worth of a book right after the close of each decided bar, before that bar's orders."""
