@@ -1,0 +1,58 @@
+"""`cashup simulator`: a local server that speaks Gate.io API v4 and replays bars from the lake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def simulator(
+    symbols: Annotated[list[str], typer.Argument(help="what to trade, such as BTC/USDT ETH/USDT")],
+    timeframe: Annotated[str, typer.Option(help="the timeframe of the bars in the lake")] = "1h",
+    exchange: Annotated[str, typer.Option(help="the exchange the bars were imported for")] = "gate",
+    start: Annotated[str | None, typer.Option(help="the first bar that is open, such as 2025-01-01 (UTC)")] = None,
+    end: Annotated[str | None, typer.Option(help="bars that open from here on are left out")] = None,
+    host: Annotated[str, typer.Option(help="the address to listen on")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="the port; 0 takes a free one; default from the settings")] = None,
+    speed: Annotated[float | None, typer.Option(help="bars per second; default: lockstep")] = None,
+    lockstep: Annotated[bool, typer.Option("--lockstep", help="stand still until /control steps the market")] = False,
+    fee: Annotated[str, typer.Option(help="the fee on every trade, as a fraction")] = "0.001",
+    rate_limit: Annotated[bool, typer.Option(help="enforce Gate's published rate limits")] = True,
+    control_file: Annotated[
+        Path | None, typer.Option(help="where to write address and control token (mode 0600)")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout when it listens")] = False,
+) -> None:
+    """Serve a simulated Gate.io on this machine until it is stopped."""
+    from decimal import Decimal, InvalidOperation
+
+    from cashup.errors import UsageError
+    from cashup.settings import load_settings
+    from cashup.simulator.serve import Options, serve
+
+    if lockstep and speed is not None:
+        raise UsageError("--lockstep and --speed exclude each other; choose one")
+    try:
+        fraction = Decimal(fee)
+    except InvalidOperation as error:
+        raise UsageError(f"{fee!r} is not a fee; write a fraction such as 0.001") from error
+    settings = load_settings()
+    serve(
+        Options(
+            symbols=tuple(symbols),
+            timeframe=timeframe,
+            exchange=exchange,
+            start=start,
+            end=end,
+            host=host,
+            port=settings.simulator_port if port is None else port,
+            speed=speed,
+            fee=fraction,
+            rate_limit=rate_limit,
+            lake=settings.lake_path,
+            control_file=control_file or settings.home_path / "keys" / "simulator.json",
+        ),
+        as_json=as_json,
+    )

@@ -1,0 +1,113 @@
+"""What every request passes first: its time, its signature, its fence and the rate limits."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from cashup.clock import Clock
+from cashup.simulator.accounts import Account, Accounts
+from cashup.simulator.limits import CANCEL, PLACE, PRIVATE, PUBLIC, RateLimits, Usage
+from cashup.simulator.refusals import Refusal
+from cashup.simulator.signing import rest_payload, stream_payload, verify
+from cashup.types import Millis
+
+WINDOW: Millis = 60_000
+"""How far a request's own time may be from the venue's."""
+
+
+class Gatekeeper:
+    """Checks requests against the clock, the keys and the limits; raises Refusal."""
+
+    def __init__(self, accounts: Accounts, clock: Clock, limits: RateLimits) -> None:
+        self.accounts = accounts
+        self.clock = clock
+        self.limits = limits
+
+    async def private(self, request: web.Request) -> Account:
+        """The account that signed this request. Gate looks at the time before it looks at the key."""
+        received = self.clock.now()
+        headers = request.headers
+        missing = [name for name in ("KEY", "Timestamp", "SIGN") if not headers.get(name)]
+        if missing:
+            raise Refusal("MISSING_REQUIRED_HEADER", f"Missing required header: {missing[0]}", status=401)
+        timestamp = headers["Timestamp"]
+        if not timestamp.isdecimal() or abs(int(timestamp) * 1000 - received) > WINDOW:
+            raise Refusal("REQUEST_EXPIRED", "gap between request Timestamp and server time exceeds 60", status=401)
+        account = self.accounts.with_key(headers["KEY"])
+        body = await request.read() if request.body_exists else b""
+        payload = rest_payload(request.method, request.path, request.rel_url.raw_query_string, body, timestamp)
+        if not verify(account.secret, payload, headers["SIGN"]):
+            raise Refusal("INVALID_SIGNATURE", "Signature mismatch", status=401)
+        self._check_fence(headers.get("x-gate-exptime"), received)
+        return account
+
+    def stream(self, frame: Mapping[str, Any]) -> Account:
+        """The account that signed a subscription to a private channel."""
+        auth = frame.get("auth")
+        if not isinstance(auth, Mapping):
+            raise Refusal("INVALID_KEY", "Authentication is required")
+        account = self.accounts.with_key(str(auth.get("KEY", "")))
+        payload = stream_payload(str(frame.get("channel")), str(frame.get("event")), frame.get("time", 0))
+        if auth.get("method") != "api_key" or not verify(account.secret, payload, str(auth.get("SIGN", ""))):
+            raise Refusal("INVALID_SIGNATURE", "Signature mismatch")
+        return account
+
+    def _check_fence(self, fence: str | None, received: Millis) -> None:
+        """A request that arrives after the time it names is refused unread."""
+        if fence is None:
+            return
+        if not fence.isdecimal():
+            raise Refusal("INVALID_PARAM_VALUE", "Invalid argument: x-gate-exptime")
+        if received > int(fence):
+            raise Refusal("REQUEST_EXPIRED", f"Request expired: received at {received}, good until {fence}")
+
+    async def json(self, request: web.Request) -> dict[str, Any]:
+        """The JSON object in the body."""
+        if "json" in request:
+            return dict(request["json"])
+        try:
+            body = orjson.loads(await request.read())
+        except orjson.JSONDecodeError:
+            raise Refusal("INVALID_REQUEST_BODY", "The body is not JSON") from None
+        if not isinstance(body, dict):
+            raise Refusal("INVALID_REQUEST_BODY", "The body is not a JSON object")
+        request["json"] = body
+        return body
+
+    async def count(self, request: web.Request, account: Account | None) -> Usage:
+        """Count the request against Gate's published limits."""
+        path = request.match_info.route.resource.canonical if request.match_info.route.resource else request.path
+        if account is None:
+            return self.limits.count((request.remote or "", path), PUBLIC)
+        uid = str(account.uid)
+        if request.method == "POST" and path.endswith("/spot/orders"):
+            pair = str((await self.json(request)).get("currency_pair", ""))
+            return self.limits.count((uid, "place", pair), PLACE)
+        if request.method == "DELETE":
+            return self.limits.count((uid, "cancel"), CANCEL)
+        return self.limits.count((uid, request.method, path), PRIVATE)
+
+
+def require(usage: Usage) -> None:
+    """Refuse a request over its limit."""
+    if not usage.allowed:
+        raise Refusal("TOO_MANY_REQUESTS", "Request Rate limit Exceeded", status=429)
+
+
+def rate_headers(usage: Usage) -> dict[str, str]:
+    """How Gate reports the state of a limit."""
+    return {
+        "X-Gate-RateLimit-Requests-Remain": str(usage.remain),
+        "X-Gate-RateLimit-Limit": str(usage.limit),
+        "X-Gate-RateLimit-Reset-Timestamp": str(usage.reset // 1000),
+    }
+
+
+def trace_id() -> str:
+    """An id for one request."""
+    return secrets.token_hex(16)

@@ -1,0 +1,161 @@
+"""The simulator as a server: one port for Gate's HTTP and WebSocket and for the control channel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from types import TracebackType
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from cashup.errors import Unavailable, UsageError
+from cashup.simulator.control import Control
+from cashup.simulator.gatekeeper import Gatekeeper, rate_headers, require, trace_id
+from cashup.simulator.limits import RateLimits
+from cashup.simulator.refusals import Refusal
+from cashup.simulator.rest import Handler, PrivateApi, PublicApi
+from cashup.simulator.streams import Streams
+from cashup.simulator.venue import Venue
+from cashup.types import Millis
+
+PREFIX = "/api/v4"
+
+
+class Simulator:
+    """A running simulator. `async with Simulator(venue) as simulator:` listens at `simulator.url`.
+
+    `speed` replays that many bars per second from the first moment; None is lockstep: the market stands still until the
+    control channel steps it. `port` 0 takes a free one. Raises Unavailable when the port is taken.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        speed: float | None = None,
+        rate_limit: bool = True,
+    ) -> None:
+        if speed is not None and speed <= 0:
+            raise UsageError("the speed is in bars per second and above zero; leave it out for lockstep")
+        self.venue = venue
+        self.host = host
+        self.port = port
+        self.speed = speed
+        # A replayed hour is an hour for the limits, and while the market stands the wall's seconds count.
+        self.limits = RateLimits(lambda: self._elapsed() + venue.simulated, enforce=rate_limit)
+        self.gatekeeper = Gatekeeper(venue.accounts, venue.clock, self.limits)
+        self.streams = Streams(venue, self.gatekeeper)
+        self.control = Control(venue, self.streams, self.limits)
+        self._runner: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def url(self) -> str:
+        """The base address, without a path: what `point_at` and an account's base_url take."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def control_url(self) -> str:
+        """The address of the control channel."""
+        return f"ws://{self.host}:{self.port}/control"
+
+    @property
+    def token(self) -> str:
+        """What the control channel wants to hear first. A secret."""
+        return self.control.token
+
+    async def start(self) -> None:
+        """Listen, and begin to replay when there is a speed."""
+        runner = web.AppRunner(self._app(), access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, self.host, self.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise Unavailable(f"port {self.port} on {self.host} is taken; choose another one with --port") from error
+        self._runner = runner
+        self.port = runner.addresses[0][1]
+        self._tasks = [asyncio.create_task(self.streams.beat())]
+        if self.speed is not None:
+            self._tasks.append(asyncio.create_task(self._replay(self.speed)))
+
+    async def stop(self) -> None:
+        """Close every connection and the port."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def __aenter__(self) -> Simulator:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _replay(self, speed: float) -> None:
+        """Step at a steady pace, without drift, until the tape ends."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while not self.venue.halted:
+            due += 1 / speed
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            self.streams.stepped(self.venue.step())
+
+    def _elapsed(self) -> Millis:
+        return time.monotonic_ns() // 1_000_000
+
+    def _app(self) -> web.Application:
+        app = web.Application()
+        for path, handler in PublicApi(self.venue).routes().items():
+            app.router.add_get(PREFIX + path, self._endpoint(handler, private=False), allow_head=False)
+        for (method, path), handler in PrivateApi(self.venue, self.gatekeeper).routes().items():
+            app.router.add_route(method, PREFIX + path, self._endpoint(handler, private=True))
+        for path in ("/ws/v4/", "/ws/v4"):
+            app.router.add_get(path, self.streams.handle)
+        app.router.add_get("/control", self.control.handle)
+        app.router.add_route("*", "/{path:.*}", self._endpoint(_nowhere, private=False))
+        app.on_shutdown.append(self._leave)
+        return app
+
+    async def _leave(self, app: web.Application) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self.streams.close()
+
+    def _endpoint(self, handler: Handler, *, private: bool) -> Any:
+        """Gate's outer layer around a handler: signature, limits, error bodies and response headers."""
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            arrived = self.venue.clock.now()
+            headers = {"X-Gate-Trace-Id": trace_id(), "X-In-Time": str(arrived * 1000)}
+            if "X-Client-Request-Id" in request.headers:
+                headers["X-Client-Request-Id"] = request.headers["X-Client-Request-Id"]
+            try:
+                account = await self.gatekeeper.private(request) if private else None
+                if account is not None:
+                    request["account"] = account
+                usage = await self.gatekeeper.count(request, account)
+                headers |= rate_headers(usage)
+                require(usage)
+                content, status = await handler(request), 201 if request.method == "POST" else 200
+            except Refusal as refusal:
+                content, status = refusal.body(), refusal.status
+            answer = web.Response(body=orjson.dumps(content), status=status, content_type="application/json")
+            answer.headers.update(headers)
+            answer.headers["X-Out-Time"] = str(self.venue.clock.now() * 1000)
+            return answer
+
+        return serve
+
+
+async def _nowhere(request: web.Request) -> Any:
+    raise Refusal("NOT_FOUND", f"{request.method} {request.path} is not simulated", status=404)

@@ -1,0 +1,242 @@
+"""The WebSocket side of the simulated venue: Gate's envelope and its spot channels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from cashup.simulator.gatekeeper import WINDOW, Gatekeeper
+from cashup.simulator.orders import pair_of, text_of
+from cashup.simulator.refusals import Refusal
+from cashup.simulator.rest import ticker_row
+from cashup.simulator.venue import Notice, PublicTrade, Step, Venue
+from cashup.types import Candle
+
+PRIVATE = frozenset({"spot.orders", "spot.usertrades", "spot.balances"})
+PUBLIC = frozenset({"spot.candlesticks", "spot.trades", "spot.tickers"})
+ALL = "!all"
+
+Topic = tuple[str, ...]
+
+
+class _Connection:
+    """One client: what it subscribed to, and its way out. A client that does not read is cut off."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self.socket = socket
+        self.topics: set[Topic] = set()
+        self.outbox: asyncio.Queue[bytes] = asyncio.Queue(maxsize=10_000)
+
+    def send(self, frame: bytes) -> None:
+        """Queue one frame."""
+        try:
+            self.outbox.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.topics.clear()
+            asyncio.get_running_loop().create_task(self.socket.close(code=1008, message=b"too slow"))
+
+    async def write(self) -> None:
+        """Send what is queued, in order, until the connection ends."""
+        while not self.socket.closed:
+            frame = await self.outbox.get()
+            await self.socket.send_frame(frame, WSMsgType.TEXT)
+
+
+class Streams:
+    """Every WebSocket client, and what they are told."""
+
+    def __init__(self, venue: Venue, gatekeeper: Gatekeeper, *, heartbeat: float = 2.0) -> None:
+        self.venue = venue
+        self.gatekeeper = gatekeeper
+        self.heartbeat = heartbeat
+        self._connections: set[_Connection] = set()
+        venue.notify = self.tell
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        """Serve one client until it leaves."""
+        socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20)
+        await socket.prepare(request)
+        connection = _Connection(socket)
+        self._connections.add(connection)
+        writer = asyncio.create_task(connection.write())
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.TEXT:
+                    self._receive(connection, message.data)
+        finally:
+            self._connections.discard(connection)
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+        return socket
+
+    async def close(self) -> None:
+        """Say goodbye to every client."""
+        for connection in list(self._connections):
+            await connection.socket.close(code=1001, message=b"going away")
+
+    async def beat(self) -> None:
+        """Repeat the open candle and the ticker every two seconds, as Gate does, until cancelled."""
+        while True:
+            await asyncio.sleep(self.heartbeat)
+            for symbol in self.venue.markets:
+                self._candle(self.venue.candle(symbol))
+                self._ticker(self.venue.markets[symbol].symbol)
+
+    # -- what goes out ------------------------------------------------------------------------------------------
+
+    def tell(self, notices: list[Notice]) -> None:
+        """Push private records to their owners, after the request that caused them has been answered."""
+        asyncio.get_running_loop().call_soon(self._push, notices)
+
+    def _push(self, notices: list[Notice]) -> None:
+        for notice in notices:
+            uid = str(notice.account.uid)
+            topics: list[Topic] = [(notice.channel, uid, ALL), (notice.channel, uid, notice.pair)]
+            self._publish(topics, notice.channel, [notice.record])
+
+    def stepped(self, step: Step) -> None:
+        """Tell subscribers of each market that its bar closed and that the next one opened, in this order."""
+        opened = {candle.symbol: candle for candle in step.opened}
+        for candle in step.closed:
+            self._candle(candle)
+            if candle.symbol in opened:
+                self._candle(opened[candle.symbol])
+            self._ticker(candle.symbol)
+            for trade in list(self.venue.public[candle.symbol])[-1:]:
+                self._trade(trade)
+
+    def _candle(self, candle: Candle) -> None:
+        pair = pair_of(self.venue.markets[candle.symbol])
+        topics = [("spot.candlesticks", candle.timeframe, pair)]
+        if self._wanted(topics):
+            self._publish(topics, "spot.candlesticks", candle_record(candle, pair))
+
+    def _ticker(self, symbol: Any) -> None:
+        market = self.venue.markets[symbol]
+        topics = [("spot.tickers", pair_of(market))]
+        if self._wanted(topics):
+            self._publish(topics, "spot.tickers", ticker_row(self.venue, market))
+
+    def _trade(self, trade: PublicTrade) -> None:
+        pair = pair_of(self.venue.markets[trade.symbol])
+        record = {
+            "id": trade.id,
+            "create_time": trade.time // 1000,
+            "create_time_ms": f"{trade.time}.000000",
+            "side": str(trade.side),
+            "currency_pair": pair,
+            "amount": text_of(trade.quantity),
+            "price": text_of(trade.price),
+        }
+        self._publish([("spot.trades", pair)], "spot.trades", record)
+
+    def _wanted(self, topics: Iterable[Topic]) -> bool:
+        return any(topic in connection.topics for topic in topics for connection in self._connections)
+
+    def _publish(self, topics: Sequence[Topic], channel: str, result: Any) -> None:
+        listeners = [c for c in self._connections if any(topic in c.topics for topic in topics)]
+        if not listeners:
+            return
+        frame = orjson.dumps(self._envelope(channel, "update", result=result))
+        for connection in listeners:
+            connection.send(frame)
+
+    def _envelope(self, channel: str, event: str, **rest: Any) -> dict[str, Any]:
+        now = self.venue.clock.now()
+        return {"time": now // 1000, "time_ms": now, "channel": channel, "event": event, **rest}
+
+    # -- what comes in ------------------------------------------------------------------------------------------
+
+    def _receive(self, connection: _Connection, text: str) -> None:
+        try:
+            frame = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            frame = None
+        if not isinstance(frame, dict):
+            connection.send(orjson.dumps(self._envelope("", "", error={"code": 1, "message": "bad body"})))
+            return
+        channel, event = str(frame.get("channel", "")), str(frame.get("event", ""))
+        if channel == "spot.ping":
+            connection.send(orjson.dumps(self._envelope("spot.pong", "", error=None, result=None)))
+            return
+        error = self._apply(connection, frame, channel, event)
+        answer = self._envelope(channel, event, id=frame.get("id"), payload=frame.get("payload"))
+        answer |= {"result": {"status": "fail"}, "error": error} if error else {"result": {"status": "success"}}
+        connection.send(orjson.dumps(answer))
+        if error is None and event == "subscribe" and channel == "spot.candlesticks":
+            pair = frame["payload"][1]
+            candle = self.venue.candle(self.venue.by_pair[pair].symbol)
+            record = candle_record(candle, pair)
+            connection.send(orjson.dumps(self._envelope(channel, "update", result=record)))
+
+    def _apply(
+        self, connection: _Connection, frame: Mapping[str, Any], channel: str, event: str
+    ) -> dict[str, Any] | None:
+        """Change a client's subscriptions; the error to answer, or None. A batch with one unknown pair fails whole."""
+        time = frame.get("time")
+        if event not in {"subscribe", "unsubscribe"} or not isinstance(time, int):
+            return {"code": 1, "message": f"unknown event {event!r} or no time"}
+        if abs(time * 1000 - self.venue.clock.now()) > WINDOW:
+            return {"code": 1, "message": "request time is too far from server time"}
+        if channel not in PRIVATE | PUBLIC:
+            return {"code": 2, "message": f"unknown channel {channel}"}
+        try:
+            topics = self._private(frame, channel) if channel in PRIVATE else self._public(frame, channel)
+        except Refusal as refusal:
+            if channel in PRIVATE and refusal.label != "INVALID_CURRENCY_PAIR":
+                return {"code": 4, "message": orjson.dumps(refusal.body()).decode() + "\n"}
+            return {"code": 2, "message": str(refusal)}
+        if event == "subscribe":
+            connection.topics |= topics
+        else:
+            connection.topics -= topics
+        return None
+
+    def _private(self, frame: Mapping[str, Any], channel: str) -> set[Topic]:
+        uid = str(self.gatekeeper.stream(frame).uid)
+        pairs = [ALL] if channel == "spot.balances" else _payload(frame)
+        for pair in pairs:
+            if pair != ALL:
+                self._known(pair)
+        return {(channel, uid, pair) for pair in pairs}
+
+    def _public(self, frame: Mapping[str, Any], channel: str) -> set[Topic]:
+        payload = _payload(frame)
+        if channel != "spot.candlesticks":
+            return {(channel, self._known(pair)) for pair in payload}
+        if len(payload) != 2 or payload[0] != self.venue.tape.timeframe:
+            raise Refusal(
+                "INVALID_PARAM_VALUE", f"unknown interval: this market is replayed in {self.venue.tape.timeframe}"
+            )
+        return {(channel, payload[0], self._known(payload[1]))}
+
+    def _known(self, pair: str) -> str:
+        if pair not in self.venue.by_pair:
+            raise Refusal("INVALID_CURRENCY_PAIR", f"unknown currency pair: {pair}")
+        return pair
+
+
+def _payload(frame: Mapping[str, Any]) -> list[str]:
+    payload = frame.get("payload")
+    if not isinstance(payload, list) or not payload or not all(isinstance(item, str) for item in payload):
+        raise Refusal("INVALID_PARAM_VALUE", "the payload must be a list of words")
+    return payload
+
+
+def candle_record(candle: Candle, pair: str) -> dict[str, Any]:
+    """A candle as the channel `spot.candlesticks` pushes it; `w` is true in a bar's last frame."""
+    return {
+        "t": str(candle.time // 1000),
+        "v": text_of(candle.volume * candle.close),
+        "c": text_of(candle.close),
+        "h": text_of(candle.high),
+        "l": text_of(candle.low),
+        "o": text_of(candle.open),
+        "n": f"{candle.timeframe}_{pair}",
+        "a": text_of(candle.volume),
+        "w": candle.closed,
+    }
