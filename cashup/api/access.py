@@ -1,0 +1,73 @@
+"""Who is asking, and what they may do: the dependencies that routers name in their signatures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from cashup.bootstrap import Gateway
+from cashup.errors import Forbidden, Unauthenticated
+from cashup.users.roles import Role
+from cashup.users.tokens import Audience, Claims
+
+_bearer = HTTPBearer(auto_error=False, description="an access token from POST /api/v1/auth/login")
+
+
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+GatewayParts = Annotated[Gateway, Depends(_gateway)]
+"""The wired gateway."""
+
+
+async def _reader(
+    gateway: GatewayParts, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Claims:
+    return await authenticate(gateway, credentials, {Audience.API, Audience.VIEW})
+
+
+async def _person(
+    gateway: GatewayParts, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Claims:
+    return await authenticate(gateway, credentials, {Audience.API})
+
+
+Reader = Annotated[Claims, Depends(_reader)]
+"""Anybody who may look: every role, and dashboards with a view token."""
+
+Person = Annotated[Claims, Depends(_person)]
+"""Anybody who has logged in; a view token will not do."""
+
+
+async def _trader(claims: Person) -> Claims:
+    return _require(claims, Role.TRADER)
+
+
+async def _admin(claims: Person) -> Claims:
+    return _require(claims, Role.ADMIN)
+
+
+Trader = Annotated[Claims, Depends(_trader)]
+"""Traders and admins."""
+
+Admin = Annotated[Claims, Depends(_admin)]
+"""Admins."""
+
+
+async def authenticate(
+    gateway: Gateway, credentials: HTTPAuthorizationCredentials | None, audiences: set[Audience]
+) -> Claims:
+    """The claims of a bearer token whose session still stands; raises Unauthenticated."""
+    if credentials is None:
+        raise Unauthenticated("this needs a token; log in with POST /api/v1/auth/login")
+    return await gateway.people.check(gateway.tokens.verify(credentials.credentials, audiences))
+
+
+def _require(claims: Claims, role: Role) -> Claims:
+    if not claims.role.covers(role):
+        raise Forbidden(f"this needs the role {role}, and {claims.subject} is {claims.role}")
+    return claims
