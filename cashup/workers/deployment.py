@@ -1,0 +1,123 @@
+"""Deployment files: `live/*.toml` says what shall run. No secret has a place in them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from cashup.errors import CashUpError, DeploymentError
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def _money(value: object) -> object:
+    if isinstance(value, float):
+        raise ValueError(f'write money as text: "{value}"')  # noqa: TRY004  (pydantic reports ValueError only)
+    return value
+
+
+Money = Annotated[Decimal, BeforeValidator(_money), Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Strict):
+    """What the deployment may do at most; checked by the gateway for every order."""
+
+    max_order_cost: Money | None = Field(None, description="the most one order may add, in quote currency")
+
+
+class DeploymentFile(_Strict):
+    """One file of `live/`. Its name is the file's name without `.toml`."""
+
+    notebook: str = Field(description="the notebook, relative to the folder that `live/` lies in")
+    account: str = Field(description="the account it trades on, as `cashup account add` named it")
+    capital: Money = Field(description="what it may use of the account, in quote currency")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="values for the notebook's parameters cell")
+    limits: Limits = Field(default_factory=Limits, description="what it may do at most")
+
+    def to_spec(self, root: Path) -> dict[str, Any]:
+        """What the gateway stores: `notebook` as an absolute path, money as text."""
+        limits = self.limits.model_dump(exclude_none=True)
+        params = _effective(root / self.notebook, self.parameters)
+        symbols, timeframe = params.get("symbols"), params.get("timeframe")
+        spec: dict[str, Any] = {
+            "notebook": str((root / self.notebook).resolve()),
+            "params": self.parameters,
+            "account": self.account,
+            "capital": str(self.capital),
+            "limits": {name: str(value) for name, value in limits.items()},
+        }
+        if isinstance(symbols, list):
+            spec["symbols"] = symbols
+        if isinstance(timeframe, str):
+            spec["timeframe"] = timeframe
+        return spec
+
+
+def read_folder(folder: Path) -> dict[str, dict[str, Any]]:
+    """The specifications of all deployments in `folder`, by name, checked against their notebooks.
+
+    Raises DeploymentError that lists every mistake of every file when there is one, and when there is no file at all.
+    """
+    files = sorted(folder.glob("*.toml"))
+    if not files:
+        raise DeploymentError(f"there is no deployment in {folder}; write one, such as {folder / 'demo.toml'}")
+    specs: dict[str, dict[str, Any]] = {}
+    mistakes: list[str] = []
+    for file in files:
+        try:
+            specs[file.stem] = read_file(file)
+        except CashUpError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise DeploymentError("\n".join([*mistakes, "nothing was changed"]))
+    return specs
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """The specification in one file; raises DeploymentError or NotebookError, naming the file, for any mistake."""
+    if not _NAME.fullmatch(file.stem):
+        raise DeploymentError(f"{file}: a deployment's name is made of a-z, 0-9 and -; rename the file")
+    try:
+        with file.open("rb") as stream:
+            deployment = DeploymentFile.model_validate(tomllib.load(stream))
+        return deployment.to_spec(file.resolve().parent.parent)
+    except tomllib.TOMLDecodeError as error:
+        raise DeploymentError(f"{file} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise DeploymentError(f"{file}: {_sentences(error)}") from error
+    except CashUpError as error:
+        raise type(error)(f"{file}: {error}", code=error.code) from error
+    except OSError as error:
+        raise DeploymentError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _effective(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The notebook's parameters with `given` in them; raises NotebookError for one it does not have."""
+    from cashup.strategies.notebook import check_parameters, read_parameters
+
+    defaults = {name: parameter.default for name, parameter in read_parameters(notebook).items()}
+    return defaults | check_parameters(notebook, given)
+
+
+def _sentences(error: ValidationError) -> str:
+    known = ", ".join(DeploymentFile.model_fields)
+    found = []
+    for mistake in error.errors():
+        name = ".".join(str(part) for part in mistake["loc"])
+        if mistake["type"] == "extra_forbidden":
+            found.append(f"{name} is not a key ({known})")
+        elif mistake["type"] == "missing":
+            found.append(f"{name} is missing")
+        else:
+            found.append(f"{name}: {mistake['msg'].removeprefix('Value error, ')}")
+    return "; ".join(found)

@@ -1,0 +1,128 @@
+"""The worker process, `cashup worker`: papermill around one deployment's notebook.
+
+The task comes on standard input, the outcome goes to standard output, the log to standard error. Standard input stays
+open as a lifeline: when the supervisor is gone it ends, and the worker stops as if it had been asked to.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from cashup.errors import CashUpError, UsageError
+from cashup.workers.assignment import Assignment, Outcome
+from cashup.workers.context import Task
+from cashup.workers.engine import KERNEL_NAME
+from cashup.workers.signals import StopSignals
+
+KERNEL_DIED = 138
+FORCED = 143
+
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""A live window is small: thread pools would cost memory and win nothing."""
+
+
+def main() -> int:
+    """Execute the task that standard input brings; the exit code, which the outcome on standard output repeats."""
+    with StopSignals(graceful=True) as signals:
+        stdin = sys.stdin.fileno()
+        try:
+            assignment = Assignment.from_line(b"" if os.isatty(stdin) else _read_line(stdin))
+        except UsageError as error:
+            sys.stderr.write(f"{error}\n")
+            return error.exit_code
+        signals.deadline = assignment.deadline
+        threading.Thread(target=_lifeline, args=(stdin, signals), daemon=True).start()
+        outcome = work(assignment, signals)
+    sys.stdout.write(outcome.to_json())
+    sys.stdout.flush()
+    return outcome.exit_code
+
+
+def _read_line(descriptor: int) -> bytes:
+    # Unbuffered: a thread that waits inside Python's own buffer would break the interpreter's exit.
+    line = b""
+    while not line.endswith(b"\n") and (more := os.read(descriptor, 65536)):
+        line += more
+    return line
+
+
+def _lifeline(descriptor: int, signals: StopSignals) -> None:
+    """Wait for the supervisor's end of the pipe to close, which it does when the supervisor dies, however it dies."""
+    while os.read(descriptor, 65536):
+        pass
+    if signals.received == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def work(assignment: Assignment, signals: StopSignals) -> Outcome:
+    """Execute the notebook and say how it ended; raises nothing that the notebook or its kernel did."""
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        _execute(assignment, signals)
+    except PapermillExecutionError as error:
+        place = f"cell [{error.exec_count}]" if error.exec_count else f"cell {error.cell_index}"
+        return Outcome(1, f"{place} raised {error.ename}: {error.evalue}".strip(), error.ename)
+    except DeadKernelError:
+        return Outcome(KERNEL_DIED, "the kernel died; was it killed, or out of memory?", "DeadKernelError")
+    except SystemExit:
+        return Outcome(FORCED, "the notebook did not end when it was asked to, and was forced", "Forced")
+    except CashUpError as error:
+        return Outcome(1, str(error), type(error).__name__)
+    except Exception as error:  # noqa: BLE001  the process's edge: whatever it is, the supervisor must learn of it
+        _log_traceback()
+        return Outcome(1, f"the worker failed: {type(error).__name__}: {error}", type(error).__name__)
+    return Outcome(0, "")
+
+
+def _execute(assignment: Assignment, signals: StopSignals) -> None:
+    import papermill
+
+    from cashup.strategies.notebook import check_parameters
+
+    notebook = Path(assignment.notebook)
+    params = check_parameters(notebook, assignment.params)
+    output = Path(assignment.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _token_pipe(assignment.token)
+    task = Task(assignment.gateway, assignment.deployment, assignment.attempt, descriptor)
+    try:
+        papermill.execute_notebook(
+            str(notebook.resolve()),
+            str(output.resolve()),
+            parameters=params,
+            engine_name="cashup",
+            kernel_name=KERNEL_NAME,
+            language="python",
+            cwd=str(notebook.resolve().parent),
+            progress_bar=False,
+            signals=signals,
+            kernel_env=_ONE_THREAD | task.to_env(),
+            pass_fds=(descriptor,),
+            kernel_log=sys.stderr.fileno(),
+        )
+    finally:
+        os.close(descriptor)
+
+
+def _token_pipe(token: str) -> int:
+    """The reading end of a pipe that holds the token and nothing else; the kernel inherits it."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(token.encode())
+    return reading
+
+
+def _log_traceback() -> None:
+    import traceback
+
+    traceback.print_exc(file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

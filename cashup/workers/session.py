@@ -1,0 +1,144 @@
+"""What `cu.run` does inside a worker: bars in, targets out, until it is asked to stop."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from cashup.client import Client, Row
+from cashup.errors import Conflict, Unauthenticated, WorkFailed
+from cashup.types import Millis
+from cashup.workers import context
+from cashup.workers.link import STOP, Link
+from cashup.workers.status import Status
+from cashup.workers.window import Window
+
+if TYPE_CHECKING:
+    from cashup.strategies.strategy import Strategy
+    from cashup.workers.live_run import LiveRun
+
+
+def run_live(strategy: Strategy) -> LiveRun:
+    """Trade `strategy` as the deployment this kernel works for, until it is stopped; then what came of it.
+
+    Raises what the strategy raises, and WorkFailed or Unauthenticated when the gateway refuses this worker.
+    """
+    from cashup.workers.live_run import fetch
+
+    task = context.current_task()
+    token = context.take_token()
+    if task is None or token is None:
+        raise Unauthenticated("this kernel has no token (any more): a worker's notebook calls cu.run once")
+    subscription = {"symbols": list(strategy.symbols), "timeframe": strategy.timeframe, "history": strategy.warmup + 1}
+    with Link(task.gateway, token, subscription) as link:
+        session = Session(strategy, link, Status(task.deployment, task.attempt))
+        context.stop.on_stop = lambda: link.inbox.put(STOP)
+        if context.stop.requested:
+            link.inbox.put(STOP)
+        try:
+            session.trade()
+        finally:
+            context.stop.on_stop = None
+    with Client(task.gateway, link.token) as client:
+        return fetch(client, task.deployment)
+
+
+class Session:
+    """The loop of one attempt. One intent is on its way at a time; what is not answered is repeated with its key."""
+
+    def __init__(self, strategy: Strategy, link: Link, status: Status) -> None:
+        self._strategy = strategy
+        self._link = link
+        self._status = status
+        self._window = Window(strategy.symbols, strategy.timeframe, strategy.warmup + 1)
+        self._pending: Row | None = None
+        self._waiting: deque[Row] = deque()
+        self._since: Millis | None = None
+
+    def trade(self) -> None:
+        """Work until a stop; the positions stay as they are."""
+        self._status.show(now=True)
+        handlers = {
+            "bars.history": self._on_history,
+            "bar": self._on_bar,
+            "intent.accepted": self._on_accepted,
+            "intent.refused": self._on_refused,
+            "disconnected": self._on_disconnected,
+            "failed": self._on_failed,
+        }
+        try:
+            while (message := self._link.inbox.get())["type"] != "stop":
+                handler = handlers.get(message["type"])
+                if handler is not None:
+                    handler(message)
+            self._status.connection = f"stopped: {message.get('reason') or 'asked to stop'}"
+        finally:
+            self._status.show(now=True)
+
+    def _on_history(self, message: Row) -> None:
+        """A (new) connection: everything before it is in the history, everything after it comes bar by bar."""
+        self._status.connection = "connected"
+        self._waiting.clear()
+        self._window.load(message["times"], message["bars"])
+        newest = self._window.newest
+        decided = message["last_decided"]
+        if self._since is None:
+            # A deployment that never decided waits for the first close from here on.
+            self._since = newest if decided is None else decided
+        baseline = max((bar for bar in (decided, self._since) if bar is not None), default=None)
+        self._link.send({"type": "ready", "bar": newest})
+        if newest is None or (baseline is not None and newest <= baseline):
+            self._pending = None
+        elif self._pending is not None and self._pending["bar"] == newest:
+            self._link.send(self._pending)
+        else:
+            self._pending = None
+            self._decide()
+        self._status.show()
+
+    def _on_bar(self, message: Row) -> None:
+        if self._pending is not None:
+            self._waiting.append(message)  # every bar is decided, in order
+            return
+        self._window.append(message["time"], message["bars"])
+        self._decide()
+
+    def _decide(self) -> None:
+        bar = self._window.newest
+        if bar is None or not self._window.full:
+            self._status.note = f"warming up: {len(self._window)} of {self._window.size} bars"
+            self._status.show()
+            return
+        targets = self._strategy.decide(self._window.bars())
+        self._pending = {"type": "intent", "key": str(bar), "bar": bar, "targets": as_json(targets)}
+        self._link.send(self._pending)
+
+    def _on_accepted(self, message: Row) -> None:
+        if self._pending is None or message["key"] != self._pending["key"]:
+            return  # the answer to a repetition that had been answered before
+        self._since = self._status.decided = self._pending["bar"]
+        self._pending = None
+        self._status.bars += 1
+        self._status.note = ""
+        self._status.show()
+        while self._waiting and self._pending is None:
+            self._on_bar(self._waiting.popleft())
+
+    def _on_refused(self, message: Row) -> None:
+        error = Conflict if message["code"] == Conflict.code else WorkFailed
+        raise error(
+            f"the gateway refused the intent of bar {message['key']}: {message['message']}", code=message["code"]
+        )
+
+    def _on_disconnected(self, message: Row) -> None:
+        self._status.connection = "the connection to the gateway is lost; trying again"
+        self._status.show()
+
+    def _on_failed(self, message: Row) -> None:
+        raise message["error"]
+
+
+def as_json(targets: dict[Any, float]) -> dict[str, float | None]:
+    """Targets as the gateway takes them: NaN, which JSON does not know, is null and means keep."""
+    return {str(symbol): None if math.isnan(value) else value for symbol, value in targets.items()}
