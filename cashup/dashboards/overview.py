@@ -1,0 +1,107 @@
+"""The overview: one deployment's money, positions, orders and worker, kept true by the gateway's stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ipywidgets import Box
+
+from cashup.clock import isoformat
+from cashup.dashboards.board import Board
+from cashup.dashboards.widgets import Chart, Header, Records, Tile, page, row, thin
+from cashup.types import Millis
+
+TONES = {"running": "good", "starting": "warn", "finished": "", "stopped": "", "failed": "bad", "lost": "bad"}
+STATES = {"filled": "good", "rejected": "bad", "rejected_local": "bad", "unknown": "bad", "open": "warn"}
+ORDER_COLUMNS = [
+    {"key": "time", "label": "Time (UTC)"},
+    {"key": "symbol", "label": "Symbol"},
+    {"key": "side", "label": "Side", "tones": {"buy": "good", "sell": "bad"}},
+    {"key": "traded", "label": "Quantity", "digits": 8},
+    {"key": "price", "label": "Price", "digits": 4},
+    {"key": "state", "label": "State", "tones": STATES},
+]
+POSITION_COLUMNS = [{"key": "asset", "label": "Asset"}, {"key": "quantity", "label": "Quantity", "digits": 8}]
+
+
+class Overview:
+    """Draws a `Board`: only traits of widgets are changed, so it may be called from any asyncio task of the kernel."""
+
+    def __init__(self, title: str, board: Board, start: str) -> None:
+        self.board = board
+        self.start = start
+        self.header = Header(title=title)
+        self.equity = Tile(label="Equity", unit=board.quote)
+        self.cash = Tile(label="Cash", unit=board.quote)
+        self.worker = Tile(label="Worker")
+        self.bar = Tile(label="Bars")
+        self.curve = Chart(label=f"Equity in {board.quote}", base=float(start))
+        self.positions = Records(title="Positions", columns=POSITION_COLUMNS, empty="nothing held")
+        self.orders = Records(title="Orders", columns=ORDER_COLUMNS, empty="no order yet")
+
+    @property
+    def view(self) -> Box:
+        """The page."""
+        return page(
+            self.header,
+            row(self.equity, self.cash, self.worker, self.bar),
+            self.curve,
+            row(self.positions, self.orders, shares=(1, 3)),
+        )
+
+    def heard(self) -> None:
+        """The gateway answered or sent something just now."""
+        self.header.touch()
+
+    def draw(self, now: Millis) -> None:
+        """Show the board as it is at `now`."""
+        board = self.board
+        with self.equity.hold_trait_notifications():
+            self.equity.value, self.cash.value = board.equity, board.cash
+            self.equity.note, self.equity.tone = _change(board.equity, self.start)
+        self.worker.value, self.worker.tone = board.worker, TONES.get(board.worker, "")
+        self.worker.note = "" if board.attempt is None else f"attempt {board.attempt}"
+        self.header.worker, self.header.tone = board.worker, TONES.get(board.worker, "")
+        self.bar.value = str(len(board.curve)) if board.curve else ""
+        self.bar.note = "" if board.bar is None else f"last {_minute(board.bar)}"
+        self.curve.points = thin(board.curve)
+        self.positions.rows = [{"key": a, "asset": a, "quantity": q} for a, q in sorted(board.positions.items())]
+        self.orders.rows = [_order_row(order) for order in reversed(board.orders.values())]
+        self._age(now)
+
+    def _age(self, now: Millis) -> None:
+        figures = {
+            "equity": (self.equity, self.bar),
+            "cash": (self.cash,),
+            "worker": (self.worker,),
+            "curve": (self.curve,),
+            "positions": (self.positions,),
+            "orders": (self.orders,),
+        }
+        for name, widgets in figures.items():
+            if name in self.board.at:
+                for widget in widgets:
+                    widget.touch(now - self.board.at[name])
+
+
+def _change(equity: str, start: str) -> tuple[str, str]:
+    if not equity or not float(start):
+        return "", ""
+    change = float(equity) / float(start) - 1
+    return f"{change:+.2%} since start", "good" if change >= 0 else "bad"
+
+
+def _order_row(order: Any) -> dict[str, str]:
+    return {
+        "key": order["client_order_id"],
+        "time": _minute(order["created_at"]),
+        "symbol": order["symbol"],
+        "side": order["side"],
+        "traded": order["traded"],
+        "price": order.get("average_price") or "",
+        "state": order["state"],
+    }
+
+
+def _minute(moment: Millis) -> str:
+    return isoformat(moment)[:16].replace("T", " ")
