@@ -159,8 +159,11 @@ class Relay:
 
     async def _publish(self, events: Sequence[Event]) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
+            previous = self._sent
             for event in events:
-                pipe.xadd(EVENTS, {"seq": event.seq, "event": encode(event)}, maxlen=EVENTS_MAXLEN, approximate=True)
+                fields: dict[Any, Any] = {"seq": event.seq, "prev": previous, "event": encode(event)}
+                pipe.xadd(EVENTS, fields, maxlen=EVENTS_MAXLEN, approximate=True)
+                previous = event.seq
             await pipe.execute()
 
     async def _mark(self, connection: AsyncConnection) -> None:

@@ -1,0 +1,75 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cashup.events import Event, EventKind
+from cashup.storage.database import transaction
+from cashup.storage.events import Events
+from cashup.storage.outbox import Relay, emit
+
+
+@pytest.fixture
+async def relay(database: AsyncEngine, redis: Redis) -> AsyncIterator[Relay]:
+    relay = Relay(database, redis)
+    task = asyncio.create_task(relay.run())
+    yield relay
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def events(database: AsyncEngine, redis: Redis) -> AsyncIterator[Events]:
+    events = Events(database, redis)
+    task = asyncio.create_task(events.run())
+    yield events
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _emit(database: AsyncEngine, stream: str, number: int) -> int:
+    async with transaction(database) as connection:
+        return await emit(connection, stream, EventKind.BAR_PROCESSED, {"n": number}, at=number)
+
+
+async def _take(found: AsyncIterator[Event], count: int) -> list[int]:
+    return [(await anext(found)).data["n"] for _ in range(count)]
+
+
+async def test_a_subscriber_gets_what_was_and_what_comes_in_order(
+    database: AsyncEngine, relay: Relay, events: Events
+) -> None:
+    for number in range(5):
+        await _emit(database, "deployment:demo", number)
+    await _emit(database, "deployment:other", 99)
+    found = events.subscribe(["deployment:demo"], after=0)
+    assert await _take(found, 3) == [0, 1, 2]
+    for number in range(5, 8):
+        await _emit(database, "deployment:demo", number)
+        relay.wake()
+    async with asyncio.timeout(10):
+        assert await _take(found, 5) == [3, 4, 5, 6, 7]
+
+
+async def test_a_wiped_redis_loses_no_event(database: AsyncEngine, relay: Relay, events: Events, redis: Redis) -> None:
+    first = await _emit(database, "account:a", 0)
+    found = events.subscribe(["account:*"], after=first - 1)
+    assert await _take(found, 1) == [0]
+    async with asyncio.timeout(20):
+        for number in range(1, 30):
+            await _emit(database, "account:a", number)
+            relay.wake()
+            if number % 7 == 0:
+                await redis.flushall()
+        assert await _take(found, 29) == list(range(1, 30))
+
+
+async def test_without_a_relay_events_still_arrive(database: AsyncEngine, events: Events) -> None:
+    first = await _emit(database, "account:a", 0)
+    found = events.subscribe(["account:a"], after=first - 1)
+    assert await _take(found, 1) == [0]
+    await _emit(database, "account:a", 1)
+    async with asyncio.timeout(20):
+        assert await _take(found, 1) == [1]
