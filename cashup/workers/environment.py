@@ -21,11 +21,16 @@ _LONGEST = 60
 """A unix socket's path holds 107 bytes; the folder's name and the socket's need the rest."""
 
 
+def scrubbed(source: Mapping[str, str]) -> dict[str, str]:
+    """What may be passed on of an environment: no database address, token or key gets through by accident."""
+    return {name: value for name, value in source.items() if name in _ALLOWED or name.startswith("LC_")}
+
+
 def kernel_environment(
     source: Mapping[str, str], folder: Path, extra: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The kernel's whole environment: no database address, token or key of the parent can get in by accident."""
-    env = {name: value for name, value in source.items() if name in _ALLOWED or name.startswith("LC_")}
+    """The kernel's whole environment."""
+    env = scrubbed(source)
     env["IPYTHONDIR"] = str(folder / "ipython")  # no start-up files of the user: a run depends on its notebook alone
     env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     env.update(extra or {})
