@@ -16,13 +16,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from cashup.research.result import Result
+    from cashup.research.backtest import Backtest
     from cashup.strategies.bars import Bars
     from cashup.strategies.strategy import Strategy
+    from cashup.workers.live_run import LiveRun
 
-__all__ = ["Bars", "Strategy", "run"]
+__all__ = ["Backtest", "Bars", "LiveRun", "Strategy", "run"]
 
-_HOMES = {"Bars": "cashup.strategies.bars", "Strategy": "cashup.strategies.strategy"}
+_HOMES = {
+    "Backtest": "cashup.research.backtest",
+    "Bars": "cashup.strategies.bars",
+    "LiveRun": "cashup.workers.live_run",
+    "Strategy": "cashup.strategies.strategy",
+}
 
 
 def run(
@@ -34,7 +40,7 @@ def run(
     capital: float | None = None,
     fee: float | None = None,
     slippage: float | None = None,
-) -> Result:
+) -> Backtest | LiveRun:
     """Run `strategy` where the notebook is: a backtest in research, live trading when it is executed as a worker.
 
     The arguments are for a backtest by hand: `exchange` names the lake's folder (default `gate`), `start` and `end`

@@ -59,6 +59,18 @@ def to_millis(moment: datetime) -> Millis:
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 
+def parse_time(text: str) -> Millis:
+    """An ISO 8601 date or time (`2025-01-01`, `2025-01-01T12:00`) in ms; UTC when it names no zone.
+
+    Raises UsageError for anything else.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time; write it like 2025-01-31 or 2025-01-31T12:00") from None
+    return to_millis(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
 def isoformat(moment: Millis) -> str:
     """`moment` as ISO 8601 in UTC, to the second: `2025-01-01T00:00:00Z`."""
     return to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
