@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,32 +12,31 @@ from plotly.subplots import make_subplots
 
 from cashup.research.statistics import drawdown_of
 
-if TYPE_CHECKING:
-    from cashup.research.result import Result
-
 POINTS = 5_000
 """More points than this are not drawn: a picture has fewer pixels, and the notebook keeps every one of them."""
 
 BLUE, RED, GREEN, GREY = "#1f6feb", "#cf222e", "#1a7f37", "#8b949e"
 
 
-def figure(result: Result) -> go.Figure:
+def figure(
+    equity: pd.Series[float], orders: pd.DataFrame, close: pd.DataFrame, *, capital: float, title: str
+) -> go.Figure:
     """Equity and drawdown; above them, for one symbol, the close with its entries and exits."""
     # The mime type alone: JupyterLab and Voila draw it, and the script is not copied into every executed notebook.
     pio.renderers.default = "plotly_mimetype"
-    single = len(result.close.columns) == 1
+    single = len(close.columns) == 1
     heights = [0.45, 0.35, 0.2] if single else [0.7, 0.3]
     made = make_subplots(rows=len(heights), cols=1, shared_xaxes=True, vertical_spacing=0.03, row_heights=heights)
     if single:
-        _draw_trades(made, result)
+        _draw_trades(made, orders, close.iloc[:, 0])
     row = len(heights) - 1
-    drawdown = drawdown_of(result.equity, result.capital) * 100
-    made.add_trace(_line(result.equity, "Equity", BLUE), row=row, col=1)
+    drawdown = drawdown_of(equity, capital) * 100
+    made.add_trace(_line(equity, "Equity", BLUE), row=row, col=1)
     made.add_trace(_line(drawdown, "Drawdown [%]", RED, fill="tozeroy"), row=row + 1, col=1)
     made.update_yaxes(title_text="Equity", row=row, col=1)
     made.update_yaxes(title_text="Drawdown [%]", row=row + 1, col=1)
     made.update_layout(
-        title=f"{', '.join(map(str, result.close.columns))} {result.timeframe}, {result.title}",
+        title=title,
         template="plotly_white",
         height=260 * len(heights),
         margin={"l": 60, "r": 20, "t": 50, "b": 30},
@@ -46,15 +45,14 @@ def figure(result: Result) -> go.Figure:
     return made
 
 
-def _draw_trades(made: go.Figure, result: Result) -> None:
-    close = result.close.iloc[:, 0]
+def _draw_trades(made: go.Figure, orders: pd.DataFrame, close: pd.Series[float]) -> None:
     made.add_trace(_line(close, "Close", GREY), row=1, col=1)
     made.update_yaxes(title_text=str(close.name), row=1, col=1)
     for side, shape, colour in (("buy", "triangle-up", GREEN), ("sell", "triangle-down", RED)):
-        orders = result.orders[result.orders["side"] == side]
+        done = orders[orders["side"] == side]
         markers = go.Scatter(
-            x=pd.DatetimeIndex(orders["timestamp"]).tz_localize(None).to_numpy(),
-            y=orders["price"].to_numpy(),
+            x=pd.DatetimeIndex(done["timestamp"]).tz_localize(None).to_numpy(),
+            y=done["price"].to_numpy(),
             mode="markers",
             name=side.capitalize(),
             marker={"symbol": shape, "color": colour, "size": 7},

@@ -57,7 +57,8 @@ class Result:
         """A still picture: equity, drawdown, and for one symbol the close with its trades."""
         from cashup.research.plot import figure
 
-        return figure(self)
+        title = f"{', '.join(map(str, self.close.columns))} {self.timeframe}, {self.title}"
+        return figure(self.equity, self.orders, self.close, capital=self.capital, title=title)
 
     @cached_property
     def _statistics(self) -> pd.Series[Any]:

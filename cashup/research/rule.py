@@ -45,12 +45,13 @@ def orders_with_rebalance(
 
 def check_long_only(targets: pd.DataFrame, bars: Bars) -> None:
     """Raise NotebookError for a target below zero: a spot account cannot be short."""
-    negative = targets.to_numpy() < 0
+    values = targets.to_numpy(dtype=np.float64)
+    negative = values < 0
     if negative.any():
         row, column = (int(position) for position in np.argwhere(negative)[0])
         raise NotebookError(
             f"the target of {bars.symbols[column]} at {bars.index[row]:%Y-%m-%d %H:%M} is "
-            f"{targets.iloc[row, column]:g}; a spot account cannot be short, so use 0 to be out of the market"
+            f"{values[row, column]:g}; a spot account cannot be short, so use 0 to be out of the market"
         )
 
 
