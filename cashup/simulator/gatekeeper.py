@@ -19,6 +19,9 @@ from cashup.types import Millis
 WINDOW: Millis = 60_000
 """How far a request's own time may be from the venue's."""
 
+ACCOUNT = web.RequestKey("account", Account)
+BODY: web.RequestKey[dict[str, Any]] = web.RequestKey("body", dict)
+
 
 class Gatekeeper:
     """Checks requests against the clock, the keys and the limits; raises Refusal."""
@@ -68,15 +71,16 @@ class Gatekeeper:
 
     async def json(self, request: web.Request) -> dict[str, Any]:
         """The JSON object in the body."""
-        if "json" in request:
-            return dict(request["json"])
+        known = request.get(BODY)
+        if known is not None:
+            return known
         try:
             body = orjson.loads(await request.read())
         except orjson.JSONDecodeError:
             raise Refusal("INVALID_REQUEST_BODY", "The body is not JSON") from None
         if not isinstance(body, dict):
             raise Refusal("INVALID_REQUEST_BODY", "The body is not a JSON object")
-        request["json"] = body
+        request[BODY] = body
         return body
 
     async def count(self, request: web.Request, account: Account | None) -> Usage:

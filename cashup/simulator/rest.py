@@ -8,10 +8,9 @@ from typing import Any
 
 from aiohttp import web
 
-from cashup.errors import IntegrityError
 from cashup.simulator.accounts import Account
 from cashup.simulator.entry import read_order
-from cashup.simulator.gatekeeper import Gatekeeper
+from cashup.simulator.gatekeeper import ACCOUNT, Gatekeeper
 from cashup.simulator.orders import SimOrder, order_row, pair_of, text_of, trade_row
 from cashup.simulator.refusals import Refusal
 from cashup.simulator.venue import Venue
@@ -324,10 +323,7 @@ class PrivateApi:
 
 
 def _account(request: web.Request) -> Account:
-    account = request.get("account")
-    if not isinstance(account, Account):
-        raise IntegrityError("a private path was reached without a signature check")
-    return account
+    return request[ACCOUNT]
 
 
 def digits(step: Decimal) -> int:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from cashup.errors import Unavailable, UsageError
 from cashup.simulator.control import Control
-from cashup.simulator.gatekeeper import Gatekeeper, rate_headers, require, trace_id
+from cashup.simulator.gatekeeper import ACCOUNT, Gatekeeper, rate_headers, require, trace_id
 from cashup.simulator.limits import RateLimits
 from cashup.simulator.refusals import Refusal
 from cashup.simulator.rest import Handler, PrivateApi, PublicApi
@@ -142,7 +142,7 @@ class Simulator:
             try:
                 account = await self.gatekeeper.private(request) if private else None
                 if account is not None:
-                    request["account"] = account
+                    request[ACCOUNT] = account
                 usage = await self.gatekeeper.count(request, account)
                 headers |= rate_headers(usage)
                 require(usage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -93,10 +94,10 @@ class Streams:
         asyncio.get_running_loop().call_soon(self._push, notices)
 
     def _push(self, notices: list[Notice]) -> None:
-        for notice in notices:
-            uid = str(notice.account.uid)
-            topics: list[Topic] = [(notice.channel, uid, ALL), (notice.channel, uid, notice.pair)]
-            self._publish(topics, notice.channel, [notice.record])
+        # Records that follow each other on one channel of one customer travel in one message, as Gate sends them.
+        for (uid, channel, pair), group in groupby(notices, lambda n: (str(n.account.uid), n.channel, n.pair)):
+            records = [notice.record for notice in group]
+            self._publish([(channel, uid, ALL), (channel, uid, pair)], channel, records)
 
     def stepped(self, step: Step) -> None:
         """Tell subscribers of each market that its bar closed and that the next one opened, in this order."""

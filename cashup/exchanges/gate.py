@@ -1,0 +1,313 @@
+"""Gate.io spot behind the port: ccxt signs and connects, our own facts decide what an answer means."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cashup.clock import Clock, WallClock, timeframe_millis
+from cashup.errors import ExchangeRefused, ExchangeTransient
+from cashup.exchanges import gate_rows as rows
+from cashup.exchanges.base import Connected, Disconnected
+from cashup.exchanges.ccxt_adapter import point_at, to_market
+from cashup.exchanges.gate_candles import CandleFollower
+from cashup.exchanges.gate_outcome import ABSENT, Reply, classify, label_of
+from cashup.exchanges.gate_stream import GateStream
+from cashup.types import (
+    Balance,
+    Candle,
+    FeeIn,
+    Frame,
+    Market,
+    Millis,
+    OrderReport,
+    OrderRequest,
+    OrderType,
+    ResultClass,
+    SendResult,
+    Side,
+    Symbol,
+    Trade,
+)
+
+if TYPE_CHECKING:
+    from cashup.exchanges.gate_client import GateClient
+
+PAGE = 100
+TRADES_PAGE = 1000
+TRADES_RANGE: Millis = 30 * 86_400_000
+CANCEL_WITHIN: Millis = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The key of one account. Never printed."""
+
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
+
+
+class GateExchange:
+    """One Gate.io spot account, or the public side without credentials.
+
+    `base_url` (`http://host:port`) points every request at another server, such as the simulator; `sandbox` at Gate's
+    testnet. `timeout` is in seconds, per request.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials | None = None,
+        *,
+        base_url: str | None = None,
+        sandbox: bool = False,
+        timeout: float = 10.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.clock = clock or WallClock()
+        self._client = _make_client(credentials, base_url, sandbox=sandbox, timeout=timeout)
+        self._private = credentials is not None
+        self._markets: dict[Symbol, Market] = {}
+        self._pairs: dict[Symbol, str] = {}
+        self._symbols: dict[str, Symbol] = {}
+
+    # -- reads --------------------------------------------------------------------------------------------------
+
+    async def markets(self) -> Mapping[Symbol, Market]:
+        """The spot symbols that trade, with their steps, minimums and fees; fetched once."""
+        if not self._markets:
+            listed = await self._client.spot_markets()
+            self._pairs = {Symbol(market["symbol"]): market["id"] for market in listed}
+            self._symbols = {pair: symbol for symbol, pair in self._pairs.items()}
+            trading = [to_market(market, FeeIn.RECEIVED) for market in listed if market["active"]]
+            self._markets = {market.symbol: market for market in trading}
+        return self._markets
+
+    async def candles(self, symbol: Symbol, timeframe: str, since: Millis, limit: int = 1000) -> Sequence[Candle]:
+        """Bars with open time >= `since`, oldest first, at most `limit` (and 1000); the last one may be open."""
+        duration = timeframe_millis(timeframe)
+        first = -(-since // duration) * duration
+        last = first + (min(limit, 1000) - 1) * duration
+        query = {"currency_pair": await self._pair(symbol), "interval": timeframe}
+        query |= {"from": str(first // 1000), "to": str(min(last, self.clock.now()) // 1000)}
+        answer = await self._get("candlesticks", query, private=False)
+        found = [rows.rest_candle(row, symbol, timeframe) for row in answer]
+        return sorted((candle for candle in found if candle.time >= since), key=lambda candle: candle.time)
+
+    async def balances(self) -> Mapping[str, Balance]:
+        """Every asset with something on it."""
+        answer = await self._get("accounts", {})
+        held = {row["currency"]: Balance(rows.money(row, "available"), rows.money(row, "locked")) for row in answer}
+        return {asset: balance for asset, balance in held.items() if balance.total}
+
+    async def find_order(self, symbol: Symbol, client_order_id: str) -> OrderReport | None:
+        """The lookup by client id, which Gate answers for pending orders only: None proves nothing."""
+        return await self.fetch_order(symbol, client_order_id)
+
+    async def fetch_order(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
+        """The order with the venue's id, or None when the venue has no such order."""
+        query = {"currency_pair": await self._pair(symbol)}
+        reply = await self._client.exchange("GET", f"orders/{exchange_order_id}", query, private=True)
+        if label_of(reply)[0] in ABSENT:
+            return None
+        return self._report(_content(reply))
+
+    async def open_orders(self) -> Sequence[OrderReport]:
+        """Everything that rests, all pages."""
+        found: list[OrderReport] = []
+        page = 1
+        while True:
+            groups = await self._get("open_orders", {"page": str(page), "limit": str(PAGE)})
+            found += [self._report(row) for group in groups for row in group["orders"]]
+            if all(len(group["orders"]) < PAGE for group in groups):
+                return found
+            page += 1
+
+    async def finished_orders(self, symbol: Symbol, since: Millis, until: Millis) -> Sequence[OrderReport]:
+        """Orders that ended in [since, until], oldest first; Gate counts in seconds, so some may lie just outside."""
+        query = {"currency_pair": await self._pair(symbol), "status": "finished"}
+        query |= {"from": str(since // 1000), "to": str(-(-until // 1000))}
+        found = await self._pages("orders", query, PAGE)
+        return [self._report(row) for row in reversed(found)]
+
+    async def trades(self, symbol: Symbol, since: Millis) -> Sequence[Trade]:
+        """Our executions since `since`, oldest first, all pages and ranges."""
+        pair, now = await self._pair(symbol), self.clock.now()
+        found: dict[str, Trade] = {}
+        begin = since
+        while begin <= now:
+            end = min(begin + TRADES_RANGE - 1000, now + 60_000)
+            query = {"currency_pair": pair, "from": str(begin // 1000), "to": str(-(-end // 1000))}
+            for row in await self._pages("my_trades", query, TRADES_PAGE):
+                trade = rows.trade(row, self.symbol_of)
+                if trade.time >= since:
+                    found[trade.trade_id] = trade
+            begin = end + 1
+        return sorted(found.values(), key=lambda trade: (trade.time, int(trade.trade_id)))
+
+    # -- orders -------------------------------------------------------------------------------------------------
+
+    async def place(self, request: OrderRequest) -> SendResult:
+        """Write the order to Gate's socket exactly once and classify what comes back.
+
+        Gate's 10 orders per second, user and market are not waited for here: that would delay the write past its fence.
+        """
+        try:
+            pair = await self._pair(request.symbol)
+        except ExchangeTransient as error:
+            return SendResult(ResultClass.NOT_SENT, message=str(error))
+        except ExchangeRefused as error:
+            return SendResult(ResultClass.NOT_SENT, label="INVALID_CURRENCY_PAIR", message=str(error))
+        reply = await self._client.exchange("POST", "orders", self._body(request, pair), private=True)
+        return classify(reply, self._report, request.client_order_id)
+
+    def _body(self, request: OrderRequest, pair: str) -> dict[str, str]:
+        by_cost = request.type is OrderType.MARKET and request.side is Side.BUY
+        amount = request.cost if by_cost else request.quantity
+        if amount is None:
+            wanted = "a cost" if by_cost else "a quantity"
+            raise ValueError(f"a {request.type} {request.side} on Gate is given as {wanted}")
+        body = {
+            "text": request.client_order_id,
+            "currency_pair": pair,
+            "type": str(request.type),
+            "account": "spot",
+            "side": str(request.side),
+            "amount": format(amount, "f"),
+            "time_in_force": str(request.time_in_force),
+            "action_mode": "FULL",
+        }
+        if request.price is not None:
+            body["price"] = format(request.price, "f")
+        if request.expires_at is not None:
+            body["x-gate-exptime"] = str(request.expires_at)
+        return body
+
+    async def cancel(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
+        """Ask for a cancel. When Gate says that the order is gone, the order is asked for and nothing is inferred."""
+        fence = str(self.clock.now() + CANCEL_WITHIN)
+        query = {"currency_pair": await self._pair(symbol), "x-gate-exptime": fence}
+        reply = await self._client.exchange("DELETE", f"orders/{exchange_order_id}", query, private=True)
+        if reply.status == 200:
+            return self._report(_content(reply))
+        if reply.status is None or reply.status >= 500:
+            return None
+        return await self.fetch_order(symbol, exchange_order_id)
+
+    # -- streams ------------------------------------------------------------------------------------------------
+
+    async def watch_candles(
+        self, symbols: Sequence[Symbol], timeframe: str
+    ) -> AsyncIterator[Candle | Connected | Disconnected]:
+        """Candles as they change, closed once each. Raises ExchangeRefused for a symbol Gate does not know."""
+        pairs = [await self._pair(symbol) for symbol in symbols]
+        follower = CandleFollower()
+        stream = GateStream(
+            self._client,
+            lambda: [self._client.subscription(rows.CANDLES, [timeframe, pair], private=False) for pair in pairs],
+        )
+        async for message in stream.messages():
+            if isinstance(message, Connected):
+                yield message
+            elif isinstance(message, Disconnected):
+                follower.interrupted()
+                yield message
+            elif message.get("channel") == rows.CANDLES and message.get("event") == "update":
+                for candle in follower.follow(rows.stream_candle(message["result"], self.symbol_of)):
+                    yield candle
+
+    async def watch_account(self) -> AsyncIterator[Frame | Connected | Disconnected]:
+        """Every raw frame of the private channels, one per order, trade or set of balances, in order of receipt."""
+        await self.markets()
+        wanted = [(rows.ORDERS, ["!all"]), (rows.TRADES, ["!all"]), (rows.BALANCES, None)]
+        stream = GateStream(
+            self._client,
+            lambda: [self._client.subscription(channel, payload, private=True) for channel, payload in wanted],
+        )
+        async for message in stream.messages():
+            if isinstance(message, Connected | Disconnected):
+                yield message
+                continue
+            for frame in rows.frames_of(message):
+                yield frame
+
+    def read_frame(self, frame: Frame) -> Sequence[OrderReport | Trade]:
+        """What a stored frame says; raises IntegrityError for a value it cannot read."""
+        return rows.read_frame(frame, self.symbol_of)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def symbol_of(self, pair: str) -> Symbol:
+        """Gate's id in unified spelling; ccxt renames a few currencies, which the markets know."""
+        return self._symbols.get(pair) or Symbol(pair.replace("_", "/"))
+
+    async def _pair(self, symbol: Symbol) -> str:
+        await self.markets()
+        if symbol not in self._pairs:
+            raise ExchangeRefused(f"{symbol} does not trade on Gate; ask for its markets and choose one of them")
+        return self._pairs[symbol]
+
+    def _report(self, row: Mapping[str, Any]) -> OrderReport:
+        return rows.order_report(row, self.symbol_of)
+
+    async def _get(self, path: str, query: Mapping[str, str], *, private: bool = True) -> Any:
+        if private and not self._private:
+            raise ExchangeRefused("this needs an account; the exchange was opened without credentials")
+        return _content(await self._client.exchange("GET", path, query, private=private))
+
+    async def _pages(self, path: str, query: Mapping[str, str], size: int) -> list[Any]:
+        found: list[Any] = []
+        page = 1
+        while True:
+            answer = await self._get(path, {**query, "limit": str(size), "page": str(page)})
+            found += answer
+            if len(answer) < size:
+                return found
+            page += 1
+
+
+def _content(reply: Reply) -> Any:
+    """The parsed answer to a read; raises ExchangeTransient or ExchangeRefused when there is none."""
+    if reply.status is None:
+        raise ExchangeTransient(f"Gate did not answer: {reply.error}")
+    label, message = label_of(reply)
+    if reply.status == 429 or reply.status >= 500 or (reply.status >= 400 and not label):
+        raise ExchangeTransient(f"Gate answered HTTP {reply.status} {label} {message}".rstrip())
+    if reply.status >= 300:
+        raise ExchangeRefused(f"Gate refused: {label} {message}".rstrip(), code=label.lower() or None)
+    content = reply.json()
+    if content is None:
+        raise ExchangeTransient("Gate's answer cannot be read; try again")
+    return content
+
+
+def _make_client(credentials: Credentials | None, base_url: str | None, *, sandbox: bool, timeout: float) -> GateClient:
+    # ccxt costs a second and 110 MB: only a process that talks to an exchange pays.
+    from cashup.exchanges.gate_client import GateClient
+
+    # Our own limiter decides what may be sent when; ccxt's is too loose for orders and sleeps where nobody asked it to.
+    config: dict[str, Any] = {
+        "enableRateLimit": False,
+        "timeout": int(timeout * 1000),
+        "maxRetriesOnFailure": 0,
+        "options": {
+            "defaultType": "spot",
+            "maxRetriesOnFailure": 0,
+            "unifiedAccount": False,
+            "fetchMarkets": {"types": ["spot"]},
+        },
+        "streaming": {"keepAlive": 10_000, "maxPingPongMisses": 2},
+        "timeout_on_exit": 0,
+    }
+    if credentials is not None:
+        config |= {"apiKey": credentials.key, "secret": credentials.secret}
+    client = GateClient(config)
+    if base_url is not None:
+        point_at(client, base_url)
+    elif sandbox:
+        client.set_sandbox_mode(True)
+    return client

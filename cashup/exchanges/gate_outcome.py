@@ -1,0 +1,129 @@
+"""What became of a request to Gate, from three facts only: were bytes written, which HTTP status, which label.
+
+Never from the type of an exception: one ancestor covers "certainly not placed" and "nobody knows" alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from cashup.errors import IntegrityError
+from cashup.types import OrderReport, ResultClass, SendResult
+
+REFUSED = frozenset(
+    {
+        # authentication
+        "MISSING_REQUIRED_HEADER",
+        "REQUEST_EXPIRED",
+        "INVALID_KEY",
+        "INVALID_CREDENTIALS",
+        "INVALID_SIGNATURE",
+        "IP_FORBIDDEN",
+        "READ_ONLY",
+        "FORBIDDEN",
+        "ACCOUNT_LOCKED",
+        # form
+        "INVALID_PARAM_VALUE",
+        "INVALID_PROTOCOL",
+        "INVALID_ARGUMENT",
+        "INVALID_REQUEST_BODY",
+        "MISSING_REQUIRED_PARAM",
+        "BAD_REQUEST",
+        "INVALID_CONTENT_TYPE",
+        "NOT_ACCEPTABLE",
+        "METHOD_NOT_ALLOWED",
+        "NOT_FOUND",
+        "INVALID_CURRENCY",
+        "INVALID_CURRENCY_PAIR",
+        "INVALID_PRECISION",
+        # amount, balance, risk
+        "AMOUNT_TOO_LITTLE",
+        "AMOUNT_TOO_MUCH",
+        "QUANTITY_NOT_ENOUGH",
+        "BALANCE_NOT_ENOUGH",
+        "MARGIN_BALANCE_NOT_ENOUGH",
+        "TOO_MANY_ORDERS",
+        "CONTRACT_NOT_FOUND",
+        "INSUFFICIENT_AVAILABLE",
+        "RISK_LIMIT_EXCEEDED",
+        "LIQUIDATE_IMMEDIATELY",
+        "PRICE_TOO_DEVIATED",
+        "SIZE_TOO_LARGE",
+        "SIZE_TOO_SMALL",
+        "POSITION_EMPTY",
+        "POSITION_IN_LIQUIDATION",
+        "CONTRACT_IN_DELISTING",
+        "USER_NOT_FOUND",
+        "TOO_MANY_REQUESTS",
+    }
+)
+"""Labels that prove that no order came to be. Whatever is not listed proves nothing (a duplicate id, for instance)."""
+
+ENDED_AT_ENTRY = frozenset({"POC_FILL_IMMEDIATELY", "ORDER_POC_IMMEDIATE", "FOK_NOT_FILL", "ORDER_FOK"})
+"""Labels of an order that was taken and ended at once without a fill."""
+
+ABSENT = frozenset({"ORDER_NOT_FOUND", "CLIENT_ID_NOT_FOUND"})
+"""On a query: no such order, as far as the venue remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one HTTP exchange left behind. `status` is None when no answer arrived; `error` then says why."""
+
+    written: bool
+    status: int | None = None
+    body: bytes = b""
+    error: str = ""
+
+    def json(self) -> Any:
+        """The parsed body, or None when it is not JSON."""
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return None
+
+
+def label_of(reply: Reply) -> tuple[str, str]:
+    """Gate's (label, message); both empty when the body has none."""
+    body = reply.json()
+    if not isinstance(body, Mapping) or not isinstance(body.get("label"), str):
+        return "", ""
+    return body["label"], str(body.get("message") or body.get("detail") or "")
+
+
+def classify(reply: Reply, read: Callable[[Mapping[str, Any]], OrderReport], client_order_id: str) -> SendResult:
+    """The outcome of a placement. `read` turns an order row into a report, raising IntegrityError for a broken one."""
+    if reply.status is None:
+        result = ResultClass.UNKNOWN if reply.written else ResultClass.NOT_SENT
+        return SendResult(result, message=reply.error)
+    label, message = label_of(reply)
+    if 400 <= reply.status < 500:
+        return SendResult(_refusal(label), label=label, message=message or f"HTTP {reply.status}")
+    if reply.status not in {200, 201} or label:
+        return SendResult(ResultClass.UNKNOWN, label=label, message=message or f"HTTP {reply.status}")
+    return _accepted(reply.json(), read, client_order_id)
+
+
+def _refusal(label: str) -> ResultClass:
+    if label in ENDED_AT_ENTRY:
+        return ResultClass.ENDED_AT_ENTRY
+    return ResultClass.REFUSED if label in REFUSED else ResultClass.UNKNOWN
+
+
+def _accepted(body: Any, read: Callable[[Mapping[str, Any]], OrderReport], client_order_id: str) -> SendResult:
+    """A create answer that Gate calls a success: it must be readable, and about our order."""
+    if not isinstance(body, Mapping):
+        return SendResult(ResultClass.UNKNOWN, message="the answer is not a JSON object")
+    try:
+        report = read(body)
+    except IntegrityError as error:
+        return SendResult(ResultClass.UNKNOWN, message=str(error))
+    if report.client_order_id != client_order_id:
+        return SendResult(ResultClass.UNKNOWN, message=f"the answer is about order {report.client_order_id}")
+    nothing_filled = report.done and report.filled == Decimal(0)
+    return SendResult(ResultClass.ENDED_AT_ENTRY if nothing_filled else ResultClass.ACCEPTED, report)
