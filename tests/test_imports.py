@@ -47,6 +47,7 @@ LIBRARY_ROOMS = {
         "trading",
         "bootstrap",
         "api",
+        "cli",
     },
     "asyncpg": {"storage", "bootstrap"},
 }

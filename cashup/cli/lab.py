@@ -1,0 +1,50 @@
+"""`cashup lab`: JupyterLab for authors, on this machine only, behind a token of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def lab(
+    folder: Annotated[Path, typer.Argument(help="the folder to open")] = Path(),
+    port: Annotated[int | None, typer.Option(help="the port; default from the settings")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout before it starts")] = False,
+) -> None:
+    """Serve JupyterLab on 127.0.0.1 until it is stopped."""
+    from cashup.cli.ports import require_free
+    from cashup.errors import UsageError
+    from cashup.settings import load_settings
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; name the one that holds your notebooks")
+    number = load_settings().lab_port if port is None else port
+    require_free("127.0.0.1", number, "JupyterLab", "CASHUP_LAB_PORT")
+    token = os.environ.get("JUPYTER_TOKEN") or secrets.token_urlsafe(24)
+    url = f"http://127.0.0.1:{number}/lab?token={token}"
+    typer.echo(json.dumps({"url": url}) if as_json else f"JupyterLab at {url}")
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "jupyterlab", *_options(folder.resolve(), number)]
+    # The token goes through the environment: arguments can be read by everybody on the machine.
+    os.execve(command[0], command, os.environ | {"JUPYTER_TOKEN": token})  # noqa: S606
+
+
+def _options(folder: Path, port: int) -> list[str]:
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": str(port),
+        "ServerApp.port_retries": "0",
+        "ServerApp.root_dir": str(folder),
+        "ServerApp.open_browser": "False",
+        "ServerApp.log_level": "WARN",
+        "JupyterApp.answer_yes": "True",
+        # ipykernel's default, TCP ports on the loopback, can be read by every user of the machine.
+        "KernelManager.transport": "ipc",
+    }
+    return [f"--{name}={value}" for name, value in options.items()]
