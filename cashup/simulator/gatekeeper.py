@@ -71,9 +71,8 @@ class Gatekeeper:
 
     async def json(self, request: web.Request) -> dict[str, Any]:
         """The JSON object in the body."""
-        known = request.get(BODY)
-        if known is not None:
-            return known
+        if BODY in request:
+            return request[BODY]
         try:
             body = orjson.loads(await request.read())
         except orjson.JSONDecodeError:
