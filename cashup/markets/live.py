@@ -1,0 +1,140 @@
+"""Live bars of several symbols together: history first, then every closed bar, joined without a gap or a repetition."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cashup.exchanges.base import Exchange
+from cashup.markets.feed import Channel, Feed
+from cashup.types import Candle, Millis, Symbol
+
+GRACE_SECONDS = 2.0
+"""How long a closed bar waits for the next one to open: its open is the price at which the decision is executed."""
+
+_STALE_TRIES = 5
+_STALE_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class LiveBar:
+    """One closed bar of every symbol. `time` is its open time."""
+
+    time: Millis
+    candles: Mapping[Symbol, Candle]
+
+
+class LiveBars:
+    """The closed bars of `symbols` on one venue. Open it with `LiveBars.open`, then `history`, then iterate."""
+
+    def __init__(self, exchange: Exchange, channels: Sequence[Channel], grace: float = GRACE_SECONDS) -> None:
+        self._exchange = exchange
+        self._grace = grace
+        self._channels = channels
+        self._waiting: dict[Symbol, dict[Millis, Candle]] = {channel.symbol: {} for channel in channels}
+        self._last: dict[Symbol, Millis] = {}
+        self._sent: Millis = 0
+
+    @classmethod
+    async def open(
+        cls, feed: Feed, venue: str, symbols: Sequence[str], timeframe: str, *, grace: float = GRACE_SECONDS
+    ) -> LiveBars:
+        """Watch `symbols`; raises what `Feed.watch` raises. `grace` is in seconds."""
+        return cls(await feed.exchange(venue), await feed.watch(venue, symbols, timeframe), grace)
+
+    async def history(self, count: int) -> list[LiveBar]:
+        """The newest `count` closed bars that every symbol has, oldest first; fewer when the venue has no more."""
+        lookback = count + 2
+        while True:
+            series = await asyncio.gather(*(self._closed(channel, lookback) for channel in self._channels))
+            joined = set.intersection(*(set(bars) for bars in series))
+            oldest = min((min(bars) for bars in series if bars), default=0)
+            wanted = max(channel.started or 0 for channel in self._channels) - lookback * self._channels[0].duration
+            if len(joined) >= count or oldest > wanted + self._channels[0].duration or lookback > 16 * (count + 2):
+                break
+            lookback *= 2
+        times = sorted(joined)[-count:] if count else []
+        self._sent = max(joined, default=0)
+        for channel, bars in zip(self._channels, series, strict=True):
+            self._last[channel.symbol] = max(bars, default=(channel.started or 0) - channel.duration)
+            self._waiting[channel.symbol] = {time: bar for time, bar in bars.items() if time > self._sent}
+        symbols = [channel.symbol for channel in self._channels]
+        return [LiveBar(time, {s: bars[time] for s, bars in zip(symbols, series, strict=True)}) for time in times]
+
+    async def follow(self) -> AsyncIterator[LiveBar]:
+        """Every bar that closes after the history, when all symbols have it and their next bars have opened."""
+        changed = asyncio.Event()
+        for channel in self._channels:
+            channel.listeners.add(changed)
+        try:
+            while True:
+                bar = self._next()
+                if bar is None:
+                    await changed.wait()
+                    changed.clear()
+                    continue
+                await self._opened_after(bar.time, changed)
+                yield bar
+        finally:
+            for channel in self._channels:
+                channel.listeners.discard(changed)
+
+    def _next(self) -> LiveBar | None:
+        for channel in self._channels:
+            if channel.failure is not None:
+                raise channel.failure
+            waiting = self._waiting[channel.symbol]
+            for candle in channel.closed_after(self._last[channel.symbol]):
+                waiting[candle.time] = candle
+                self._last[channel.symbol] = candle.time
+        common = set.intersection(*(set(waiting) for waiting in self._waiting.values()))
+        if not common:
+            return None
+        self._sent = min(common)
+        bar = LiveBar(self._sent, {symbol: waiting[self._sent] for symbol, waiting in self._waiting.items()})
+        for symbol, waiting in self._waiting.items():
+            self._waiting[symbol] = {time: candle for time, candle in waiting.items() if time > self._sent}
+        return bar
+
+    async def _opened_after(self, closed: Millis, changed: asyncio.Event) -> None:
+        """Wait until every symbol has a frame of a later bar, or the grace is over (nothing trades, nothing opens)."""
+
+        def opened() -> bool:
+            return all(channel.newest is not None and channel.newest.time > closed for channel in self._channels)
+
+        if opened():
+            return
+        try:
+            async with asyncio.timeout(self._grace):
+                while not opened():
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            pass
+        changed.set()  # what arrived meanwhile is still to be looked at
+
+    async def _closed(self, channel: Channel, count: int) -> dict[Millis, Candle]:
+        """About the newest `count` closed bars by REST; asked again while the newest is not served yet."""
+        newest = channel.newest
+        assert newest is not None  # noqa: S101  (a watched channel has a first frame)
+        expected = newest.time - channel.duration
+        found: dict[Millis, Candle] = {}
+        for _ in range(_STALE_TRIES):
+            found = await self._fetch(channel, newest.time - count * channel.duration, newest.time)
+            if expected in found:
+                return found
+            await asyncio.sleep(_STALE_SECONDS)
+        return found  # the venue has no bar there: nothing was traded
+
+    async def _fetch(self, channel: Channel, since: Millis, until: Millis) -> dict[Millis, Candle]:
+        found: dict[Millis, Candle] = {}
+        since = max(since, 0)
+        while since <= until:
+            candles = await self._exchange.candles(channel.symbol, channel.timeframe, since)
+            found |= {candle.time: candle for candle in candles if candle.closed}
+            newest = max((candle.time for candle in candles), default=None)
+            if newest is None or newest < since:
+                break
+            since = newest + channel.duration
+        return found
