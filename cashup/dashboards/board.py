@@ -22,10 +22,10 @@ class Board:
     """The figures of one deployment and when each was true (milliseconds, UTC; 0 when never)."""
 
     deployment: str
-    quote: str = ""
     equity: str = ""
     cash: str = ""
     bar: Millis | None = None
+    bars: int = 0
     positions: dict[str, str] = field(default_factory=dict)
     orders: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     curve: list[list[Any]] = field(default_factory=list)
@@ -34,55 +34,78 @@ class Board:
     at: dict[str, Millis] = field(default_factory=dict)
     seq: int = 0
 
+    def load_deployment(self, row: Mapping[str, Any], now: Millis) -> None:
+        """Take what the gateway says of the deployment and its worker."""
+        attempt = row["attempt"]
+        if attempt is None:
+            self.worker, self.attempt = "not started" if row["desired"] == "stopped" else "waiting", None
+        else:
+            self.worker, self.attempt = attempt["state"], attempt["number"]
+        self.at["worker"] = now if attempt is None else attempt["heartbeat_at"]
+
     def load_curve(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take the equity curve of the gateway's snapshot; the rows are in order of time."""
         for row in rows:
-            self._book(row, row["at"])
+            self._mark(row["bar"], row["equity"], row["cash"], row["at"])
+
+    def load_positions(self, rows: Iterable[Mapping[str, Any]], now: Millis) -> None:
+        """Take the positions of the gateway's snapshot."""
+        self._hold({row["symbol"]: row["quantity"] for row in rows}, now)
 
     def load_orders(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take the orders of the gateway's snapshot, oldest first."""
         for row in rows:
             self._order(row, row["updated_at"])
 
-    def load_worker(self, state: str, attempt: int | None, at: Millis) -> None:
-        """Take what the gateway says of the worker."""
-        self.worker, self.attempt, self.at["worker"] = state, attempt, at
-
     def apply(self, event: Event) -> bool:
         """Take one event; False when it was seen before or says nothing that is shown."""
         if event.seq <= self.seq:
             return False
         self.seq = event.seq
+        data = event.data
         match event.kind:
             case EventKind.BAR_PROCESSED:
-                self._book(event.data, event.at)
+                self._mark(data["bar"], data["equity"], data["cash"], event.at)
+                self._hold(data["positions"], event.at)
             case EventKind.ORDER_CHANGED:
-                self._order(event.data, event.at)
-            case EventKind.ATTEMPT_STARTED:
-                self.load_worker("starting", event.data["attempt"], event.at)
-            case EventKind.ATTEMPT_READY:
-                self.load_worker("running", event.data["attempt"], event.at)
+                self._order(data, event.at)
+            case EventKind.ATTEMPT_STARTED | EventKind.ATTEMPT_READY:
+                state = "starting" if event.kind is EventKind.ATTEMPT_STARTED else "ready"
+                self.worker, self.attempt, self.at["worker"] = state, data["attempt"], event.at
             case EventKind.ATTEMPT_FINISHED:
-                self.load_worker(str(event.data["state"]), event.data["attempt"], event.at)
+                self.worker, self.attempt, self.at["worker"] = data["state"], data["attempt"], event.at
             case _:
                 return False
         return True
 
-    def _book(self, row: Mapping[str, Any], at: Millis) -> None:
-        if self.bar is not None and row["bar"] <= self.bar:
+    def _mark(self, bar: Millis, equity: str | None, cash: str, at: Millis) -> None:
+        """Equity and cash at a bar; the last word on a bar counts, and an older bar says nothing new."""
+        if self.bar is not None and bar < self.bar:
             return
-        self.bar, self.equity, self.cash = row["bar"], row["equity"], row["cash"]
-        self.positions = dict(row["positions"])
-        self.curve.append([self.bar, float(self.equity)])
+        self.cash, self.at["cash"] = cash, at
+        if equity is None:
+            return  # something held has no price yet
+        if self.bar == bar:
+            self.curve.pop()
+        else:
+            self.bars += 1
+        self.bar, self.equity = bar, equity
+        self.curve.append([bar, float(equity)])
         if len(self.curve) > CURVE:
             self.curve = thin(self.curve, CURVE // 2)
-        for figure in ("equity", "cash", "positions", "curve"):
-            self.at[figure] = at
+        self.at["equity"] = self.at["curve"] = at
+
+    def _hold(self, positions: Mapping[str, str], at: Millis) -> None:
+        self.positions = {symbol: quantity for symbol, quantity in positions.items() if float(quantity)}
+        self.at["positions"] = at
 
     def _order(self, row: Mapping[str, Any], at: Millis) -> None:
+        """The newest word on an order; its place in the table is that of its creation."""
         key = row["client_order_id"]
-        self.orders.pop(key, None)
+        known = self.orders.get(key)
+        if known is not None and known["updated_at"] > row["updated_at"]:
+            return
         self.orders[key] = row
         while len(self.orders) > ORDERS:
             del self.orders[next(iter(self.orders))]
-        self.at["orders"] = at
+        self.at["orders"] = max(at, self.at.get("orders", 0))

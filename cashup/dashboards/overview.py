@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ipywidgets import Box
@@ -11,31 +12,32 @@ from cashup.dashboards.board import Board
 from cashup.dashboards.widgets import Chart, Header, Records, Tile, page, row, thin
 from cashup.types import Millis
 
-TONES = {"running": "good", "starting": "warn", "finished": "", "stopped": "", "failed": "bad", "lost": "bad"}
+TONES = {"ready": "good", "starting": "warn", "waiting": "warn", "failed": "bad", "lost": "bad"}
 STATES = {"filled": "good", "rejected": "bad", "rejected_local": "bad", "unknown": "bad", "open": "warn"}
 ORDER_COLUMNS = [
-    {"key": "time", "label": "Time (UTC)"},
+    {"key": "bar", "label": "Bar (UTC)"},
     {"key": "symbol", "label": "Symbol"},
     {"key": "side", "label": "Side", "tones": {"buy": "good", "sell": "bad"}},
-    {"key": "traded", "label": "Quantity", "digits": 8},
+    {"key": "filled", "label": "Filled", "digits": 8},
     {"key": "price", "label": "Price", "digits": 4},
+    {"key": "spent", "label": "Value", "digits": 2},
     {"key": "state", "label": "State", "tones": STATES},
 ]
-POSITION_COLUMNS = [{"key": "asset", "label": "Asset"}, {"key": "quantity", "label": "Quantity", "digits": 8}]
+POSITION_COLUMNS = [{"key": "symbol", "label": "Symbol"}, {"key": "quantity", "label": "Quantity", "digits": 8}]
 
 
 class Overview:
     """Draws a `Board`: only traits of widgets are changed, so it may be called from any asyncio task of the kernel."""
 
-    def __init__(self, title: str, board: Board, start: str) -> None:
-        self.board = board
-        self.start = start
-        self.header = Header(title=title)
-        self.equity = Tile(label="Equity", unit=board.quote)
-        self.cash = Tile(label="Cash", unit=board.quote)
+    def __init__(self) -> None:
+        self.board = Board("")
+        self.start = "0"
+        self.header = Header(title="nothing is deployed yet")
+        self.equity = Tile(label="Equity")
+        self.cash = Tile(label="Cash")
         self.worker = Tile(label="Worker")
-        self.bar = Tile(label="Bars")
-        self.curve = Chart(label=f"Equity in {board.quote}", base=float(start))
+        self.bar = Tile(label="Bars", digits=0)
+        self.curve = Chart(label="Equity")
         self.positions = Records(title="Positions", columns=POSITION_COLUMNS, empty="nothing held")
         self.orders = Records(title="Orders", columns=ORDER_COLUMNS, empty="no order yet")
 
@@ -49,9 +51,20 @@ class Overview:
             row(self.positions, self.orders, shares=(1, 3)),
         )
 
+    def adopt(self, row: Mapping[str, Any]) -> None:
+        """Show this deployment from now on; `row` is what the gateway says of it."""
+        self.board, self.start = Board(row["name"]), row["capital"]
+        self.header.title = f"{row['name']} on {row['account']}"
+        self.equity.unit = self.cash.unit = row["quote"]
+        self.curve.label, self.curve.base = f"Equity in {row['quote']}", float(row["capital"])
+
     def heard(self) -> None:
         """The gateway answered or sent something just now."""
         self.header.touch()
+
+    def sign_out(self) -> None:
+        """The session has ended: nothing more will come until somebody signs in again."""
+        self.header.worker, self.header.tone = "signed out: reload to sign in", "bad"
 
     def draw(self, now: Millis) -> None:
         """Show the board as it is at `now`."""
@@ -62,10 +75,10 @@ class Overview:
         self.worker.value, self.worker.tone = board.worker, TONES.get(board.worker, "")
         self.worker.note = "" if board.attempt is None else f"attempt {board.attempt}"
         self.header.worker, self.header.tone = board.worker, TONES.get(board.worker, "")
-        self.bar.value = str(len(board.curve)) if board.curve else ""
+        self.bar.value = str(board.bars) if board.bars else ""
         self.bar.note = "" if board.bar is None else f"last {_minute(board.bar)}"
         self.curve.points = thin(board.curve)
-        self.positions.rows = [{"key": a, "asset": a, "quantity": q} for a, q in sorted(board.positions.items())]
+        self.positions.rows = [{"key": s, "symbol": s, "quantity": q} for s, q in sorted(board.positions.items())]
         self.orders.rows = [_order_row(order) for order in reversed(board.orders.values())]
         self._age(now)
 
@@ -91,14 +104,16 @@ def _change(equity: str, start: str) -> tuple[str, str]:
     return f"{change:+.2%} since start", "good" if change >= 0 else "bad"
 
 
-def _order_row(order: Any) -> dict[str, str]:
+def _order_row(order: Mapping[str, Any]) -> dict[str, str]:
+    bar = order["intent"]
     return {
         "key": order["client_order_id"],
-        "time": _minute(order["created_at"]),
+        "bar": "" if bar is None else _minute(int(bar)),
         "symbol": order["symbol"],
         "side": order["side"],
-        "traded": order["traded"],
-        "price": order.get("average_price") or "",
+        "filled": order["filled"],
+        "price": order["average_price"] or "",
+        "spent": order["spent"],
         "state": order["state"],
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from voila.app import Voila
 from cashup.dashboards.guard import guarded, prove_closed
 from cashup.dashboards.identity import GatewayIdentity
 from cashup.dashboards.kernels import ViewerKernels
-from cashup.dashboards.session import ViewSession
+from cashup.dashboards.session import ViewSession, sign_in
 from cashup.errors import CashUpError, Unavailable
 
 Authenticate = Callable[[str, str], Awaitable[ViewSession]]
@@ -91,7 +92,6 @@ def serve(
     port: int,
     keys: Path,
     gateway: str,
-    authenticate: Authenticate,
     announce: Callable[[str], None],
 ) -> None:
     """Serve `notebook` until SIGTERM or SIGINT; port 0 takes a free one. `announce` is told the address when it is up.
@@ -99,7 +99,7 @@ def serve(
     Raises Unavailable when the port is taken and IntegrityError when a stranger gets more than the login page.
     """
     app = Dashboards(
-        authenticate,
+        partial(sign_in, gateway),
         announce,
         config=_config(gateway),
         config_file_paths=[],

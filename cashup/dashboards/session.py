@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from tornado.web import RequestHandler
 
+from cashup.client import Client, Row
 from cashup.clock import WallClock
 from cashup.types import Millis
 
@@ -44,3 +46,18 @@ class ViewSession:
             return None
         session = cls(**cast(dict[str, Any], json.loads(raw)))
         return session if session.until > WallClock().now() else None
+
+
+async def sign_in(gateway: str, name: str, password: str) -> ViewSession:
+    """Check a password at the gateway and exchange the login for a token that can only read.
+
+    Raises Unauthenticated when the password is wrong and Unavailable when the gateway is not there.
+    """
+
+    def ask() -> Row:
+        with Client(gateway) as client:
+            client.login(name, password)
+            return client.view_token()
+
+    answer = await asyncio.to_thread(ask)
+    return ViewSession(name, answer["access_token"], WallClock().now() + int(answer["expires_in"]) * 1000)
