@@ -110,12 +110,12 @@ def _effective(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sentences(error: ValidationError) -> str:
-    known = ", ".join(DeploymentFile.model_fields)
     found = []
     for mistake in error.errors():
         name = ".".join(str(part) for part in mistake["loc"])
         if mistake["type"] == "extra_forbidden":
-            found.append(f"{name} is not a key ({known})")
+            known = Limits.model_fields if mistake["loc"][0] == "limits" else DeploymentFile.model_fields
+            found.append(f"{name} is not a key ({', '.join(known)})")
         elif mistake["type"] == "missing":
             found.append(f"{name} is missing")
         else:

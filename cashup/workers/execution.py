@@ -14,7 +14,7 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine
-from papermill.iorw import LocalHandler, papermill_io
+from papermill.iorw import LocalHandler
 from papermill.log import logger
 
 from cashup.workers.environment import kernel_environment, private_folder
@@ -43,24 +43,22 @@ class PrivateKernelManager(AsyncKernelManager):
             self.signals.attach(self.provisioner.process)
 
 
-class AtomicFiles(LocalHandler):  # type: ignore[misc]
-    """papermill's file handler, writing a temporary file first: a crash leaves the old record or the new one."""
-
-    def write(self, buf: str, path: str) -> None:
-        """Replace `path` by `buf`; raises FileNotFoundError when its folder does not exist."""
-        target = Path(self._cwd or "", path)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(buf)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+def write_atomically(handler: Any, text: str, path: str) -> None:
+    """papermill's write to a local file, through a temporary one: a crash leaves the old record or the new one."""
+    target = Path(handler._cwd or "", path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-papermill_io.register("local", AtomicFiles())
+# papermill has one local handler and no way to give it another, and it saves through it inside and outside the engine.
+LocalHandler.write = write_atomically
 
 
 class ManagedEngine(NBClientEngine):  # type: ignore[misc]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def main() -> None:
     """Take what the worker handed over, then become an ordinary Jupyter kernel."""
     from cashup.workers import context
 
     context.enter()
-    from ipykernel import kernelapp
+    import zmq
+    from ipykernel import iostream, kernelapp
 
+    class PrivateOutput(iostream.IOPubThread):
+        """No TCP port for the output of forked children; and a flood of output waits instead of losing messages."""
+
+        def __init__(self, socket: zmq.Socket[bytes], pipe: bool = False, session: Any = False) -> None:
+            # Over IPC the queue is short, and a lost "idle" message would leave papermill waiting.
+            socket.setsockopt(zmq.XPUB_NODROP, 1)
+            super().__init__(socket, pipe=False, session=session)  # type: ignore[no-untyped-call]
+
+    setattr(kernelapp, "IOPubThread", PrivateOutput)  # noqa: B010  (a name that ipykernel does not export)
     kernelapp.launch_new_instance()
 
 

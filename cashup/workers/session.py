@@ -6,7 +6,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from cashup.client import Client, Row
+from cashup.client import Row
 from cashup.errors import Conflict, Unauthenticated, WorkFailed
 from cashup.types import Millis
 from cashup.workers import context
@@ -40,8 +40,7 @@ def run_live(strategy: Strategy) -> LiveRun:
             session.trade()
         finally:
             context.stop.on_stop = None
-    with Client(task.gateway, link.token) as client:
-        return fetch(client, task.deployment)
+    return fetch(task.gateway, link.token, task.deployment, strategy)
 
 
 class Session:

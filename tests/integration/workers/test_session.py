@@ -1,0 +1,219 @@
+"""The session of a worker over a real socket: warm-up, decisions, reconnects, resumption, refusals."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import cashup as cu
+from cashup.errors import Conflict, IntegrityError, Unauthenticated, WorkFailed
+from cashup.workers.link import STOP, Link
+from cashup.workers.session import Session
+from cashup.workers.status import Status
+
+from .conftest import FIRST, HOUR, TOKEN, Scripted
+
+
+def target(bars: cu.Bars) -> Any:
+    return (bars.close.diff() > 0).astype(float)
+
+
+class Running:
+    """A session on a thread, as the main thread of a kernel would run it."""
+
+    def __init__(self, gateway: Scripted, token: str = TOKEN, **options: Any) -> None:
+        strategy = cu.Strategy(options.pop("target", target), symbols=["ETH/USDT"], timeframe="1h", warmup=4, **options)
+        subscription = {"symbols": ["ETH/USDT"], "timeframe": "1h", "history": 5}
+        self.link = Link(gateway.url, token, subscription)
+        self.status = Status("demo", 1)
+        self.error: Exception | None = None
+        self.session = Session(strategy, self.link, self.status)
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        with self.link:
+            try:
+                self.session.trade()
+            except Exception as error:  # noqa: BLE001  (what ends a session is what the tests look at)
+                self.error = error
+
+    def stop(self) -> None:
+        self.link.inbox.put(STOP)
+        self.join()
+        if self.error is not None:
+            raise self.error
+
+    def join(self) -> None:
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def run(gateway: Scripted) -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def start(**options: Any) -> Running:
+        started.append(Running(gateway, **options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.link.inbox.put(STOP)
+        running.thread.join(30)
+
+
+def ready(gateway: Scripted, times: int = 1) -> None:
+    gateway.wait_for(lambda: [m["type"] for m in gateway.messages].count("ready") == times)
+
+
+def intents(gateway: Scripted, count: int) -> list[int]:
+    gateway.wait_for(lambda: len(gateway.intents) >= count)
+    return [(intent["bar"] - FIRST) // HOUR for intent in gateway.intents]
+
+
+def test_a_fresh_deployment_decides_at_the_first_close_after_it_is_ready(gateway: Scripted, run: Any) -> None:
+    running = run()
+    ready(gateway)
+    assert gateway.intents == []
+    bars = [gateway.close_bar() for _ in range(3)]
+    intents(gateway, 3)
+    running.stop()
+    assert [intent["bar"] for intent in gateway.intents] == bars
+    assert [intent["key"] for intent in gateway.intents] == [str(bar) for bar in bars]
+    # Prices of bars 39 to 42: 109, 105, 101, 108.
+    assert [intent["targets"]["ETH/USDT"] for intent in gateway.intents] == [0.0, 0.0, 1.0]
+
+
+def test_a_resumed_deployment_decides_the_newest_bar_if_it_was_not(gateway: Scripted, run: Any) -> None:
+    gateway.last_decided = FIRST + 36 * HOUR
+    run()
+    assert intents(gateway, 1) == [39]
+
+
+def test_a_resumed_deployment_does_not_decide_a_bar_twice(gateway: Scripted, run: Any) -> None:
+    gateway.last_decided = FIRST + 39 * HOUR
+    run()
+    ready(gateway)
+    gateway.close_bar()
+    assert intents(gateway, 1) == [40]
+
+
+def test_bars_that_close_while_an_intent_is_on_its_way_are_decided_in_order(gateway: Scripted, run: Any) -> None:
+    gateway.answering = False
+    run()
+    ready(gateway)
+    first = gateway.close_bar()
+    assert intents(gateway, 1) == [40]
+    gateway.close_bar()
+    gateway.close_bar()
+    gateway.answering = True
+    gateway.send({"type": "intent.accepted", "key": str(first), "state": "done", "decisions": [], "orders": []})
+    assert intents(gateway, 3) == [40, 41, 42]
+
+
+def test_an_unanswered_intent_is_repeated_with_its_key_after_a_reconnect(gateway: Scripted, run: Any) -> None:
+    gateway.answering = False
+    running = run()
+    ready(gateway)
+    bar = gateway.close_bar()
+    intents(gateway, 1)
+    gateway.last_decided = None  # the gateway died before it stored the intent
+    gateway.answering = True
+    gateway.disconnect()
+    gateway.wait_for(lambda: [m.get("key") for m in gateway.messages].count(str(bar)) == 2)
+    first, second = [m for m in gateway.messages if m["type"] == "intent"]
+    assert first == second
+    gateway.close_bar()
+    assert intents(gateway, 2) == [40, 41]  # it goes on, so the repetition was answered
+    assert running.status.decided == bar
+
+
+def test_a_bar_that_closed_while_the_connection_was_lost_is_decided(gateway: Scripted, run: Any) -> None:
+    run()
+    ready(gateway)
+    gateway.go_away()
+    gateway.closed += 1
+    gateway.come_back()
+    assert intents(gateway, 1) == [40]
+    gateway.close_bar()
+    assert intents(gateway, 2) == [40, 41]
+
+
+def test_a_keep_is_sent_as_null(gateway: Scripted, run: Any) -> None:
+    run(target=lambda bars: bars.close * float("nan"))
+    ready(gateway)
+    gateway.close_bar()
+    intents(gateway, 1)
+    assert gateway.intents[0]["targets"] == {"ETH/USDT": None}
+
+
+def test_too_little_history_means_waiting(gateway: Scripted, run: Any) -> None:
+    gateway.closed = 3
+    running = run()
+    ready(gateway)
+    gateway.close_bar()
+    gateway.close_bar()
+    assert intents(gateway, 1) == [4]
+    running.stop()
+
+
+def test_a_stop_of_the_gateway_ends_the_session(gateway: Scripted, run: Any) -> None:
+    running = run()
+    ready(gateway)
+    gateway.send({"type": "stop", "reason": "a newer attempt works for this deployment"})
+    running.join()
+    assert running.error is None
+    assert "a newer attempt" in running.status.text()
+
+
+def test_what_the_strategy_raises_ends_the_session(gateway: Scripted, run: Any) -> None:
+    def wrong(bars: cu.Bars) -> Any:
+        raise ZeroDivisionError("no luck")
+
+    running = run(target=wrong)
+    ready(gateway)
+    gateway.close_bar()
+    running.join()
+    assert isinstance(running.error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(("code", "error"), [("conflict", Conflict), ("limit", WorkFailed)])
+def test_a_refused_intent_ends_the_session(gateway: Scripted, run: Any, code: str, error: type[Exception]) -> None:
+    gateway.answering = False
+    running = run()
+    ready(gateway)
+    bar = gateway.close_bar()
+    intents(gateway, 1)
+    gateway.send({"type": "intent.refused", "key": str(bar), "code": code, "message": "because"})
+    running.join()
+    assert isinstance(running.error, error)
+    assert "because" in str(running.error)
+
+
+def test_a_refused_token_ends_the_session(gateway: Scripted, run: Any) -> None:
+    running = run(token="expired")
+    running.join()
+    assert isinstance(running.error, Unauthenticated)
+
+
+def test_a_renewed_token_is_used_for_the_next_connection(gateway: Scripted, run: Any) -> None:
+    running = run()
+    ready(gateway)
+    gateway.send({"type": "token", "token": "renewed"})
+    gateway.close_bar()
+    intents(gateway, 1)
+    gateway.disconnect()
+    running.join()
+    assert isinstance(running.error, Unauthenticated)  # this server knows the old token only
+
+
+def test_a_gap_in_time_is_no_reason_to_trade_wrongly(gateway: Scripted, run: Any) -> None:
+    running = run()
+    ready(gateway)
+    gateway.send({"type": "bar", "time": FIRST, "bars": {"ETH/USDT": [1, 1, 1, 1, 1]}})
+    running.join()
+    assert isinstance(running.error, IntegrityError)
