@@ -1,0 +1,5 @@
+"""`python -m cashup`."""
+
+from cashup.cli import main
+
+main()
