@@ -13,14 +13,13 @@ import pandas as pd
 from cashup.errors import DataError
 from cashup.markets.health import require_sound
 from cashup.markets.lake import Lake
+from cashup.markets.synthetic import GENERATED
 from cashup.strategies.bars import FIELDS, to_index, to_times
 
 TIME_COLUMNS = ("timestamp", "date", "datetime", "time", "open_time", "unix")
 """How publishers call the open time, in the order in which a column is preferred."""
 
 _UNITS = ((1e11, "s"), (1e14, "ms"), (1e17, "us"), (np.inf, "ns"))
-GENERATED = "generated"
-"""The source of bars that CashUp made up."""
 
 
 @dataclass(frozen=True, slots=True)

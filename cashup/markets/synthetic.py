@@ -9,11 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cashup.clock import timeframe_millis
+from cashup.errors import Conflict, DataError
+from cashup.markets.lake import Lake, Series
 from cashup.strategies.bars import to_index
 from cashup.types import Millis
 
 FIRST_PRICES = {"BTC/USDT": (60_000.0, 1), "ETH/USDT": (3_000.0, 2), "XRP/USDT": (0.6, 4)}
 """The first price and the decimals of the symbols everybody knows; any other one starts at 100 with 2 decimals."""
+
+GENERATED = "generated"
+"""The source of bars that CashUp made up."""
 
 YEAR = 365 * 86_400_000
 VOLATILITY = 0.55
@@ -33,7 +38,7 @@ def generate(symbol: str, timeframe: str, start: Millis, bars: int, seed: int) -
     first, decimals = FIRST_PRICES.get(symbol, (100.0, 2))
 
     sigma = VOLATILITY * np.sqrt(step / YEAR) * _volatility(random, bars)
-    drift = _moods(random, bars) * 0.12 * sigma - sigma**2 / 2
+    drift = _moods(random, bars) * 0.05 * sigma - sigma**2 / 2
     noise = random.standard_normal((bars, STEPS)) * (sigma / np.sqrt(STEPS))[:, None]
     path = np.exp(np.cumsum((noise + (drift / STEPS)[:, None]).ravel())).reshape(bars, STEPS)
 
@@ -50,6 +55,23 @@ def generate(symbol: str, timeframe: str, start: Millis, bars: int, seed: int) -
         "volume": volume,
     }
     return pd.DataFrame(data, index=to_index(np.arange(bars, dtype=np.int64) * step + start))
+
+
+def store_generated(
+    lake: Lake, exchange: str, symbol: str, timeframe: str, start: Millis, bars: int, seed: int
+) -> Series:
+    """Make bars up and store them. Raises Conflict when the lake has imported bars there: those are never replaced."""
+    if start % timeframe_millis(timeframe):
+        raise DataError(f"no {timeframe} bar opens at this start; begin on the hour, the day or the like")
+    if lake.has(exchange, symbol, timeframe):
+        source = lake.describe(exchange, symbol, timeframe).source
+        if source != GENERATED:
+            raise Conflict(
+                f"the lake has {symbol} {timeframe} bars on {exchange} from {source}, and made-up bars never replace those; "
+                "choose another --exchange or symbol"
+            )
+    lake.write(exchange, symbol, timeframe, generate(symbol, timeframe, start, bars, seed), source=GENERATED)
+    return lake.describe(exchange, symbol, timeframe)
 
 
 def _volatility(random: np.random.Generator, bars: int) -> NDArray[np.float64]:
