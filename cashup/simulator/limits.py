@@ -37,7 +37,7 @@ class RateLimits:
 
     def __init__(self, now: Callable[[], Millis], *, enforce: bool = True) -> None:
         self._now = now
-        self._enforce = enforce
+        self.enforce = enforce
         self._windows: dict[tuple[str, ...], tuple[Millis, int]] = {}
         self.violations = 0
 
@@ -53,4 +53,4 @@ class RateLimits:
         else:
             self.violations += 1
         self._windows[scope] = (start, used)
-        return Usage(rule.limit, rule.limit - used, start + rule.window, allowed or not self._enforce)
+        return Usage(rule.limit, rule.limit - used, start + rule.window, allowed or not self.enforce)
