@@ -121,7 +121,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
             "or add the line break if the line is complete"
         )
     try:
-        return pd.read_csv(path, float_precision="round_trip", encoding="utf-8-sig")
+        return pd.read_csv(path, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} is no CSV of bars: {error}") from error
 
