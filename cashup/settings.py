@@ -5,6 +5,7 @@ The environment wins over the file. Secrets are masked when printed. What is not
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -40,23 +41,43 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then environment, then `cashup.toml` in the working directory."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        """Arguments, then environment, then the project's `cashup.toml`."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=project_root() / "cashup.toml")
+        return init_settings, env_settings, toml
 
     @property
     def home_path(self) -> Path:
         """The home as an absolute path."""
-        return self.home.expanduser().resolve()
+        return _absolute(self.home, "CASHUP_HOME")
 
     @property
     def lake_path(self) -> Path:
         """The folder of the lake as an absolute path."""
-        return Path(self.lake).expanduser().resolve() if self.lake else self.home_path / "lake"
+        return _absolute(Path(self.lake), "CASHUP_LAKE") if self.lake else self.home_path / "lake"
 
     @property
     def gateway(self) -> str:
         """The base address of the gateway's API, without a trailing slash."""
         return (self.gateway_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def project_root() -> Path:
+    """The nearest folder, from the working directory upwards, that holds `.cashup`, `cashup.toml` or `pyproject.toml`.
+
+    A notebook's working directory is its own folder, and it shall find the project's lake. Without any of them the
+    working directory is the project.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if any((folder / marker).exists() for marker in (".cashup", "cashup.toml", "pyproject.toml")):
+            return folder
+    return here
+
+
+def _absolute(path: Path, variable: str) -> Path:
+    """`path` seen from the working directory when the environment named it, otherwise from the project."""
+    base = Path.cwd() if variable in os.environ else project_root()
+    return (base / path.expanduser()).resolve()
 
 
 @cache

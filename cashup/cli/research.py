@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -42,7 +42,7 @@ def backtest(
     from cashup.research.execution import execute
     from cashup.research.spec import RunSpec
     from cashup.settings import load_settings
-    from cashup.strategies.notebook import notebook_hash, read_parameters
+    from cashup.strategies.notebook import notebook_hash
     from cashup.strategies.registry import Run, environment_hash, new_run_id, record_run
 
     now = WallClock().now()
@@ -51,8 +51,6 @@ def backtest(
         exchange=exchange, start=start, end=end, capital=capital, fee=fee, slippage=slippage, run_id=new_run_id(now)
     )
     done = execute(notebook, params, spec, load_settings(), progress=sys.stderr.isatty())
-    known = read_parameters(notebook)
-    seed = params.get("seed", known["seed"].default if "seed" in known else None)
     run = Run(
         id=str(spec.run_id),
         kind="backtest",
@@ -62,12 +60,12 @@ def backtest(
         spec={name: value for name, value in asdict(spec).items() if name not in ("result_path", "run_id", "mode")},
         data_version=done.result["data_version"],
         lock_hash=environment_hash(),
-        seed=seed if isinstance(seed, int) else None,
+        seed=seed_of(notebook, params),
         metrics=done.result["metrics"],
         output=str(done.output),
         created=now,
     )
-    _with_database(lambda database: record_run(database, run))
+    with_database(lambda database: record_run(database, run))
     if as_json:
         _print_json(_summary(run))
     else:
@@ -80,7 +78,7 @@ def list_(limit: Annotated[int, typer.Option(help="how many")] = 20, as_json: Js
     from cashup.clock import isoformat
     from cashup.strategies.registry import list_runs
 
-    found = _with_database(lambda database: list_runs(database, limit))
+    found = with_database(lambda database: list_runs(database, limit))
     if as_json:
         _print_json({"runs": [_record(run) for run in found]})
         return
@@ -98,7 +96,7 @@ def show(
     """One run: what it was made of, and what came of it."""
     from cashup.strategies.registry import find_run
 
-    found = _with_database(lambda database: find_run(database, run))
+    found = with_database(lambda database: find_run(database, run))
     if as_json:
         _print_json(_record(found))
     else:
@@ -108,8 +106,17 @@ def show(
 _COLUMNS = ("total_return", "sharpe", "max_drawdown", "trades")
 
 
-def _with_database(work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """Do `work` on the configured database, or the embedded one."""
+def seed_of(notebook: Path, params: Mapping[str, Any]) -> int | None:
+    """The notebook's parameter `seed` as it was in this run, or None when it has none."""
+    from cashup.strategies.notebook import read_parameters
+
+    known = read_parameters(notebook)
+    seed = params.get("seed", known["seed"].default if "seed" in known else None)
+    return seed if isinstance(seed, int) else None
+
+
+def with_database(work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """Do `work` on the configured database, or the embedded one; brings its schema up first."""
     import asyncio
 
     from cashup.settings import load_settings
