@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.orders.tables import inbox
+from cashup.storage.database import dump_json
+from cashup.storage.statement import Prepared, prepare, rows_of
 from cashup.types import Frame, Millis
 
 
@@ -26,16 +29,15 @@ class Inbox:
                 "account": self._account,
                 "channel": frame.channel,
                 "dedupe_key": frame.dedupe_key,
-                "body": dict(frame.body),
+                "body": frame.body,
                 "received_at": now,
                 "applied": done,
             }
             for frame, done in frames
         ]
-        statement = insert(inbox).values(rows).on_conflict_do_nothing()
-        returning = statement.returning(inbox.c.id, inbox.c.channel, inbox.c.dedupe_key)
+        statement = _store()
         async with self._engine.connect() as connection:
-            found = await connection.execute(returning)
+            found = await connection.exec_driver_sql(statement.sql, statement.bind({"rows": dump_json(rows)}))
             return {(row.channel, row.dedupe_key): row.id for row in found}
 
     async def unapplied(self) -> list[tuple[int, Frame]]:
@@ -44,3 +46,11 @@ class Inbox:
         async with self._engine.connect() as connection:
             found = await connection.execute(query)
             return [(row.id, Frame(row.channel, row.dedupe_key, row.body)) for row in found]
+
+
+@cache
+def _store() -> Prepared:
+    names = ("account", "channel", "dedupe_key", "body", "received_at", "applied")
+    rows = rows_of(inbox, names, "rows")
+    statement = insert(inbox).from_select(list(names), select(*(rows.c[name] for name in names)))
+    return prepare(statement.on_conflict_do_nothing().returning(inbox.c.id, inbox.c.channel, inbox.c.dedupe_key))

@@ -16,11 +16,9 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     BigInteger,
-    ClauseElement,
     CursorResult,
     Select,
     Table,
-    TableValuedAlias,
     Text,
     bindparam,
     cast,
@@ -32,16 +30,15 @@ from sqlalchemy import (
     table,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, asyncpg
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from cashup.errors import Unavailable
 from cashup.events import EventKind
 from cashup.orders.tables import account_leases, fills, inbox, orders
 from cashup.storage.database import dump_json
 from cashup.storage.outbox import SEQ_LOCK, outbox
+from cashup.storage.statement import Prepared, prepare, rows_of
 from cashup.types import OrderState
 
 NOW = cast(func.extract("epoch", func.clock_timestamp()) * 1000, BigInteger)
@@ -73,7 +70,7 @@ class Write:
 
     def cte(self, guard: CTE) -> CTE:
         """The write as a CTE over the JSON array bound as `name`."""
-        rows = _rows(self.table, (*self.keys, *self.columns), self.name)
+        rows = rows_of(self.table, (*self.keys, *self.columns), self.name)
         if self.mode == "update":
             matched = [self.table.c[key] == rows.c[key] for key in self.keys]
             statement: Any = (
@@ -197,17 +194,8 @@ class Journal:
     async def _execute(
         self, connection: AsyncConnection, statement: Prepared, values: Mapping[str, Any]
     ) -> CursorResult[Any]:
-        given = {**statement.constants, "account": self._account, "fence": self._fence, **values}
-        return await connection.exec_driver_sql(statement.sql, tuple(given[name] for name in statement.names))
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """SQL with numbered parameters, their names in order, and those whose value never changes."""
-
-    sql: str
-    names: tuple[str, ...]
-    constants: Mapping[str, Any]
+        given = {"account": self._account, "fence": self._fence, **values}
+        return await connection.exec_driver_sql(statement.sql, statement.bind(given))
 
 
 def _lease() -> Select[Any]:
@@ -245,17 +233,17 @@ def _commit(kinds: tuple[Write, ...], events: bool, attempt: bool) -> Prepared:
     if events:
         # The lock is taken after the guard's row locks; in this order nobody can wait for somebody who waits for him.
         lock = select(func.pg_advisory_xact_lock(SEQ_LOCK), guard.c.held).cte("lock").prefix_with("MATERIALIZED")
-        rows = _rows(outbox, _EVENTS, "events")
+        rows = rows_of(outbox, _EVENTS, "events")
         source = select(*(rows.c[name] for name in _EVENTS)).where(lock.c.held == 1)
         statement = statement.add_cte(
             insert(outbox).from_select(list(_EVENTS), source).returning(outbox.c.seq).cte("write_events")
         )
-    return _compiled(statement)
+    return prepare(statement)
 
 
 @cache
 def _held() -> Prepared:
-    return _compiled(select(func.count()).select_from(_guard(attempt=False)))
+    return prepare(select(func.count()).select_from(_guard(attempt=False)))
 
 
 @cache
@@ -279,18 +267,4 @@ def _claim() -> Prepared:
         )
         .returning(orders.c.client_order_id)
     )
-    return _compiled(statement)
-
-
-def _rows(target: Table, names: Sequence[str], parameter: str) -> TableValuedAlias:
-    """The JSON array bound as `parameter`, seen as rows with the types of `target`'s columns."""
-    array = cast(bindparam(parameter, type_=Text), JSONB)
-    typed = [column(name, target.c[name].type) for name in names]
-    return func.jsonb_to_recordset(array).table_valued(*typed).render_derived(name=f"rows_{parameter}", with_types=True)
-
-
-def _compiled(statement: ClauseElement) -> Prepared:
-    compiled = statement.compile(dialect=asyncpg.dialect())  # type: ignore[no-untyped-call]
-    if not isinstance(compiled, SQLCompiler):
-        raise TypeError("not a statement")
-    return Prepared(str(compiled), tuple(compiled.positiontup or ()), compiled.params)
+    return prepare(statement)

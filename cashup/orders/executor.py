@@ -1,0 +1,25 @@
+"""The executor: exactly one socket write per claimed order, and an answer for whatever became of it."""
+
+from __future__ import annotations
+
+import structlog
+
+from cashup.exchanges.base import Exchange
+from cashup.types import Millis, OrderRequest, ResultClass, SendResult
+
+log = structlog.get_logger()
+
+FENCE: Millis = 5_000
+"""How long after the claim the venue may still take the order; it refuses what it receives later."""
+
+
+async def send(exchange: Exchange, request: OrderRequest) -> SendResult:
+    """Write a claimed order to the venue. Called once per client order id, ever; never raises for what happens there.
+
+    The claim is committed before, so whatever goes wrong here leaves an order whose fate must be found out.
+    """
+    try:
+        return await exchange.place(request)
+    except Exception as error:
+        log.exception("placing an order raised", client_order_id=request.client_order_id)
+        return SendResult(ResultClass.UNKNOWN, message=f"{type(error).__name__}: {error}")

@@ -1,0 +1,178 @@
+"""An order with what surrounds it: whose it is, what is reserved for it, and how it lies in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from cashup.orders.state import Order
+from cashup.types import (
+    MONEY,
+    ZERO,
+    FeeIn,
+    Market,
+    Millis,
+    OrderRequest,
+    OrderState,
+    OrderType,
+    Side,
+    Symbol,
+    TimeInForce,
+)
+
+
+@dataclass(slots=True)
+class Record:
+    """One order of a deployment. `reserved` is what the order still holds of `reserved_asset`."""
+
+    order: Order
+    account: str
+    deployment: str
+    intent: str
+    reserved_asset: str
+    reserved: Decimal
+    limits: Mapping[str, Any]
+    created_at: Millis
+    updated_at: Millis
+    claimed_at: Millis | None = None
+    send_before: Millis | None = None
+    evidence: Any = None
+
+    @property
+    def id(self) -> str:
+        """The client order id."""
+        return self.order.client_order_id
+
+    @property
+    def state(self) -> OrderState:
+        """The order's state."""
+        return self.order.state
+
+    def request(self, client_order_id: str | None = None, expires_at: Millis | None = None) -> OrderRequest:
+        """The order as it goes to the venue, or the same again under another id."""
+        order = self.order
+        return OrderRequest(
+            client_order_id=client_order_id or order.client_order_id,
+            symbol=order.symbol,
+            side=order.side,
+            type=order.type,
+            quantity=order.quantity,
+            cost=order.cost,
+            price=order.price,
+            time_in_force=order.time_in_force,
+            expires_at=expires_at,
+        )
+
+    def new_row(self) -> dict[str, Any]:
+        """The row that `ADD_ORDERS` writes."""
+        order = self.order
+        return {
+            **self.changed_row(),
+            "account": self.account,
+            "deployment": self.deployment,
+            "intent": self.intent,
+            "origin": "cashup",
+            "symbol": order.symbol,
+            "side": order.side.value,
+            "type": order.type.value,
+            "quantity": order.quantity,
+            "cost": order.cost,
+            "price": order.price,
+            "time_in_force": order.time_in_force.value,
+            "reserved_asset": self.reserved_asset,
+            "limits": self.limits,
+            "created_at": self.created_at,
+        }
+
+    def changed_row(self) -> dict[str, Any]:
+        """The row that `CHANGE_ORDERS` writes."""
+        order = self.order
+        return {
+            "client_order_id": order.client_order_id,
+            "state": order.state.value,
+            "exchange_order_id": order.exchange_order_id,
+            "traded": order.traded,
+            "spent": order.spent,
+            "reported": order.reported,
+            "fees": order.fees,
+            "reason": order.reason,
+            "reserved": self.reserved,
+            "evidence": self.evidence,
+            "updated_at": self.updated_at,
+        }
+
+
+def view(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An order's row as the API and events show it; money stays `Decimal` and leaves as text."""
+    traded = row["traded"]
+    return {
+        "client_order_id": row["client_order_id"],
+        "exchange_order_id": row["exchange_order_id"],
+        "account": row["account"],
+        "deployment": row["deployment"],
+        "intent": row["intent"],
+        "origin": row["origin"],
+        "symbol": row["symbol"],
+        "side": row["side"],
+        "type": row["type"],
+        "quantity": row["quantity"],
+        "cost": row["cost"],
+        "price": row["price"],
+        "state": row["state"],
+        "filled": max(traded, row["reported"]),
+        "average_price": MONEY.divide(row["spent"], traded) if traded else None,
+        "spent": row["spent"],
+        "fees": row["fees"],
+        "reserved": row["reserved"],
+        "reason": row["reason"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+    }
+
+
+def reservation(market: Market, request: OrderRequest) -> tuple[str, Decimal]:
+    """The asset and the amount that the order may take at most: base for a sell, quote (fee included) for a buy."""
+    if request.side is Side.SELL:
+        return market.base, request.quantity or ZERO
+    cost = request.cost if request.cost is not None else (request.quantity or ZERO) * (request.price or ZERO)
+    fee = market.taker_fee if market.fee_in is FeeIn.QUOTE else ZERO
+    return market.quote, cost * (1 + fee)
+
+
+def read(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Record:
+    """The record of a row of `orders`, with the ids of its fills."""
+    order = Order(
+        client_order_id=row["client_order_id"],
+        symbol=Symbol(row["symbol"]),
+        side=Side(row["side"]),
+        type=OrderType(row["type"]),
+        quantity=row["quantity"],
+        cost=row["cost"],
+        price=row["price"],
+        time_in_force=TimeInForce(row["time_in_force"]),
+        state=OrderState(row["state"]),
+        exchange_order_id=row["exchange_order_id"],
+        traded=row["traded"],
+        spent=row["spent"],
+        reported=row["reported"],
+        fees={currency: Decimal(fee) for currency, fee in row["fees"].items()},
+        trade_ids=frozenset(trade_ids),
+        reason=row["reason"],
+        updated_at=row["updated_at"],
+    )
+    return Record(
+        order=order,
+        account=row["account"],
+        deployment=row["deployment"],
+        intent=row["intent"],
+        reserved_asset=row["reserved_asset"],
+        reserved=row["reserved"],
+        limits=row["limits"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        claimed_at=row["claimed_at"],
+        send_before=row["send_before"],
+        evidence=row["evidence"],
+    )

@@ -1,0 +1,302 @@
+"""The actor of an account: one task that holds the lease and does all that changes the account, one turn at a time.
+
+A cycle is: take the lease, read the desks, listen to the venue, reconcile, work. Whatever goes wrong ends the cycle,
+and the next one starts from the tables: memory is never repaired, only read again. Writing to the venue and searching
+on it happen beside the turns (`errands.py`) and come back as news.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cashup.clock import Clock
+from cashup.errors import CashUpError, Conflict, NotFound, Unavailable, UsageError
+from cashup.exchanges.base import Exchange
+from cashup.orders.inbox import Inbox
+from cashup.orders.journal import FenceLost, Journal
+from cashup.orders.lease import AccountState, Holder, Lease
+from cashup.trading.desks import Desks
+from cashup.trading.errands import Errands
+from cashup.trading.prices import Marks, Prices
+from cashup.trading.reconciliation import abandoned, accept, compare, missed, open_account, uncovered
+from cashup.trading.stream import AccountStream, News
+from cashup.types import OrderState
+
+log = structlog.get_logger()
+
+_TICK_SECONDS = 0.25
+_TAKE_SECONDS = 0.5
+_AGAIN_SECONDS = 1.0
+_BLOCKED_SECONDS = 30.0
+_CONNECT_SECONDS = 20.0
+_SETTLE_SECONDS = 0.2
+_COMPARISONS = 5
+
+Work = Callable[[Desks], Awaitable[Any]]
+_OPEN_ENDED = (OrderState.SENDING, OrderState.UNKNOWN)
+_EXPECTED = (Conflict, NotFound, UsageError, FenceLost)
+"""Answers to whoever asked; the account is none the worse for them."""
+
+
+class AccountActor:
+    """Trades one account. `run` it as a task; ask it by `call`."""
+
+    def __init__(
+        self,
+        account: str,
+        venue: str,
+        exchange: Exchange,
+        engine: AsyncEngine,
+        clock: Clock,
+        marks: Marks,
+        holder: Holder,
+        emitted: Callable[[], None],
+    ) -> None:
+        self.account = account
+        self.venue = venue
+        self.exchange = exchange
+        self.marks = marks
+        self.state = AccountState.RECONCILING
+        self.message = ""
+        self._engine = engine
+        self._clock = clock
+        self._holder = holder
+        self._emitted = emitted
+        self._errands = Errands(exchange, clock, self._tell)
+        self._news: deque[News] = deque()
+        self._calls: deque[tuple[Work, asyncio.Future[Any]]] = deque()
+        self._something = asyncio.Event()
+        self._behind = False
+        self._accepting: tuple[str, asyncio.Future[None]] | None = None
+
+    async def run(self) -> None:
+        """Trade until cancelled; the lease is given back at the end."""
+        while True:
+            try:
+                await self._cycle()
+            except* Exception as group:  # the actor's edge: an account must not be left alone, whatever the error
+                error = _first(group)
+                self.message = str(error)
+                log.warning("account starts over", account=self.account, error=str(error), exc_info=error)
+            self.state = AccountState.RECONCILING
+            await self._errands.end_searches()
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def close(self) -> None:
+        """Wait for the venue's answers and close the connection to it. Call it after `run` was cancelled."""
+        await self._errands.close()
+        for _, future in self._calls:
+            if not future.done():
+                future.set_exception(Unavailable("the gateway is stopping; try again when it is back"))
+        await self.exchange.close()
+
+    async def call(self, work: Work) -> Any:
+        """Have `work` done between two turns, once the account is ready; its result.
+
+        Raises what it raises, and Unavailable when the account is blocked or something broke (the outcome is then
+        unknown: ask again with the same key).
+        """
+        if self.state is AccountState.BLOCKED:
+            raise self._blocked()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._calls.append((work, future))
+        self._something.set()
+        return await future
+
+    async def accept(self, subject: str) -> None:
+        """An operator has looked: book the differences as they are, take back the kill flag, and compare again.
+
+        Raises Conflict when the account is not blocked.
+        """
+        if self.state is not AccountState.BLOCKED or self._accepting is not None:
+            raise Conflict(f"account {self.account} is {self.state}; there is nothing to accept")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._accepting = (subject, future)
+        self._something.set()
+        await future
+
+    # -- a cycle --------------------------------------------------------------------------------------------------
+
+    async def _cycle(self) -> None:
+        lease = await self._take()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(lease.keep())]
+            desks = await self._desks(lease)
+            inbox = Inbox(self._engine, self.account)
+            stream = AccountStream(self.exchange, inbox, self._clock, self._tell, self._reconnected)
+            tasks.append(group.create_task(stream.run()))
+            try:
+                await self._reconcile(lease, desks, stream)
+                await self._work(lease, desks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                with suppress(CashUpError, SQLAlchemyError, OSError):
+                    await lease.release()
+
+    async def _take(self) -> Lease:
+        while (lease := await Lease.take(self._engine, self.account, self._holder)) is None:
+            self.message = "another gateway trades this account"
+            await asyncio.sleep(_TAKE_SECONDS)
+        return lease
+
+    async def _desks(self, lease: Lease) -> Desks:
+        journal = Journal(self._engine, self.account, lease.fence)
+        markets = await self.exchange.markets()
+        prices = Prices(self.marks, self.venue)
+        desks = Desks(self.account, self._engine, journal, self._clock, prices, markets, self._emitted)
+        desks.opened_at = lease.opened_at or 0
+        await desks.load()
+        return desks
+
+    async def _reconcile(self, lease: Lease, desks: Desks, stream: AccountStream) -> None:
+        """Orders, trades, balances; ends with the account READY or BLOCKED."""
+        await self._mark(lease, AccountState.RECONCILING, "comparing orders, trades and balances with the venue")
+        await asyncio.wait_for(stream.connected.wait(), _CONNECT_SECONDS)
+        await desks.digest(abandoned(desks))
+        await desks.lapse()
+        await stream.replay()
+        self._news.extend(await missed(self.exchange, desks, self._engine, self._clock))
+        self._behind = False
+        await self._settle(desks)
+        if lease.opened_at is None:
+            await open_account(self.exchange, desks)
+        problem = await self._differences(desks) or uncovered(desks.free, self.account) or desks.alarm
+        if problem is None:
+            await self._mark(lease, AccountState.READY, "")
+        else:
+            await self._block(lease, desks, problem)
+
+    async def _settle(self, desks: Desks) -> None:
+        """Digest news until the fate of every order that was sent is known."""
+        while True:
+            await self._digest(desks)
+            open_ended = [r for r in desks.unsettled() if r.state in _OPEN_ENDED or r.order.missing > 0]
+            if not open_ended:
+                return
+            self._errands.follow(open_ended)
+            await self._wait(_TICK_SECONDS)
+
+    async def _differences(self, desks: Desks) -> str | None:
+        """Compare balances until they agree; they may lag behind the trades by a moment."""
+        for _ in range(_COMPARISONS):
+            await self._digest(desks)
+            found = await compare(self.exchange, self._engine, self.account)
+            if not found:
+                return None
+            await asyncio.sleep(_SETTLE_SECONDS)
+        return "; ".join(map(str, found))
+
+    async def _block(self, lease: Lease, desks: Desks, problem: str) -> None:
+        log.error("account blocked", account=self.account, problem=problem)
+        if desks.alarm is not None:
+            await lease.kill()
+        await self._mark(lease, AccountState.BLOCKED, problem)
+        self._refuse_calls()
+
+    async def _mark(self, lease: Lease, state: AccountState, message: str) -> None:
+        await lease.mark(state, message, self._clock)
+        self.state, self.message = state, message
+        self._emitted()
+
+    # -- work -----------------------------------------------------------------------------------------------------
+
+    async def _work(self, lease: Lease, desks: Desks) -> None:
+        """Turn after turn, until something breaks. A blocked account ends after a while, to be compared again."""
+        deadline = None
+        if self.state is AccountState.BLOCKED:
+            deadline = asyncio.get_running_loop().time() + _BLOCKED_SECONDS
+        await desks.tick()
+        while deadline is None or asyncio.get_running_loop().time() < deadline:
+            await self._send(desks)
+            await self._wait(_TICK_SECONDS if desks.busy or deadline is not None else None)
+            if self._behind:
+                self._behind = False
+                self._news.extend(await missed(self.exchange, desks, self._engine, self._clock))
+            await self._digest(desks)
+            if self._accepting is not None:
+                await self._accept(lease, desks, *self._accepting)
+                return
+            await self._answer(desks)
+            if desks.busy:
+                await desks.tick()
+            problem = desks.alarm or uncovered(desks.free, self.account)
+            if problem is not None and self.state is AccountState.READY:
+                await self._block(lease, desks, problem)
+                return
+
+    async def _send(self, desks: Desks) -> None:
+        if self.state is AccountState.READY:
+            for request in await desks.claim():
+                self._errands.send(request)
+        self._errands.follow(desks.unsettled())
+
+    async def _digest(self, desks: Desks) -> None:
+        while self._news:
+            news = list(self._news)
+            await desks.digest(news)
+            for _ in news:
+                self._news.popleft()
+
+    async def _answer(self, desks: Desks) -> None:
+        while self._calls and self.state is AccountState.READY:
+            work, future = self._calls.popleft()
+            if future.done():
+                continue
+            try:
+                result = await work(desks)
+            except _EXPECTED as error:
+                future.set_exception(error)
+            except BaseException:
+                future.set_exception(
+                    Unavailable(f"account {self.account} starts over; ask again", code="starting_over")
+                )
+                raise
+            else:
+                future.set_result(result)
+                await self._send(desks)
+
+    async def _accept(self, lease: Lease, desks: Desks, subject: str, done: asyncio.Future[None]) -> None:
+        self._accepting = None
+        await accept(desks, await compare(self.exchange, self._engine, self.account), subject)
+        await lease.kill(killed=False)
+        done.set_result(None)
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Wait for news or a call, but no longer than `seconds`."""
+        if not self._news and not self._calls:
+            self._something.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._something.wait(), seconds)
+
+    def _tell(self, news: News) -> None:
+        self._news.append(news)
+        self._something.set()
+
+    def _reconnected(self) -> None:
+        self._behind = True
+        self._something.set()
+
+    def _refuse_calls(self) -> None:
+        while self._calls:
+            _, future = self._calls.popleft()
+            if not future.done():
+                future.set_exception(self._blocked())
+
+    def _blocked(self) -> Unavailable:
+        return Unavailable(f"account {self.account} is blocked: {self.message}", code="account_blocked")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,258 @@
+"""The desk of a deployment: its book, its orders on the way and its intents, and the steps from one to the next.
+
+No I/O: each method changes the desk and writes into a `Turn`; the caller commits the turn, or throws the desk away and
+reads it anew. Intents are carried out one after the other; the next one is sized when the one before has ended, so no
+order is ever planned beside one whose outcome is open.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from cashup.orders.ids import client_order_id
+from cashup.orders.journal import Write
+from cashup.orders.record import Record, reservation
+from cashup.orders.state import Event, Lapsed, Order, apply
+from cashup.trading.book import Book, apply_trade
+from cashup.trading.intents import Intent, IntentState
+from cashup.trading.ledger import Posting, post_trade
+from cashup.trading.planner import Plan, decide, plan_buys, plan_sells
+from cashup.trading.risk import Limits
+from cashup.trading.tables import books, positions
+from cashup.trading.turn import ADD_EQUITY, Turn
+from cashup.types import ZERO, Millis, OrderRequest, OrderState, Side, Symbol, Trade
+
+SAVE_BOOK = Write(
+    "save_book",
+    books,
+    ("account", "quote", "capital", "cash", "reserved", "targets", "decided", "updated_at"),
+    keys=("deployment",),
+    mode="upsert",
+)
+SAVE_POSITIONS = Write(
+    "save_positions",
+    positions,
+    ("asset", "quantity", "reserved", "cost", "realised", "updated_at"),
+    keys=("deployment", "symbol"),
+    mode="upsert",
+)
+
+TRIES = 3
+"""How often an intent makes an order of which it is proven that the venue never had it."""
+
+_RETRY_AFTER: Millis = 1_000
+_UNPLACED = frozenset({OrderState.NOT_PLACED, OrderState.REJECTED_LOCAL})
+
+
+@dataclass(slots=True)
+class Desk:
+    """`book` is all that the deployment owns, reserved or not; what orders hold of it is in their records."""
+
+    deployment: str
+    account: str
+    quote: str
+    capital: Decimal
+    book: Book
+    limits: Limits = field(default_factory=Limits)
+    limits_row: Mapping[str, Any] = field(default_factory=dict)
+    decided: Millis | None = None
+    intents: deque[Intent] = field(default_factory=deque)
+    records: dict[str, Record] = field(default_factory=dict)
+
+    def accept(self, intent: Intent, turn: Turn) -> None:
+        """Take a new intent and carry it as far as it goes."""
+        self.intents.append(intent)
+        self.decided = intent.request.bar
+        turn.new_intents.append(intent)
+        self.advance(turn)
+        self.save(turn)
+
+    def advance(self, turn: Turn) -> None:
+        """Go on with the oldest intent, and with the ones behind it as it ends."""
+        while self.intents and not self.records and self._step(self.intents[0], turn):
+            if self.intents[0].finished_at is not None:
+                self.intents.popleft()
+
+    def learn(self, record: Record, event: Event, turn: Turn) -> None:
+        """Apply what was learnt of an order: its state, the money of its trades, and the end of its reservation."""
+        before = record.order
+        record.order = apply(before, event)
+        if isinstance(event, Trade) and event.trade_id not in before.trade_ids:
+            self._book(record, event, turn)
+        if record.order.settled:
+            self._release(record, turn)
+            self.records.pop(record.id, None)
+        if record.order != before:
+            turn.changed(record)
+
+    def lapse(self, turn: Turn) -> None:
+        """Give up orders that were never sent and whose intent has run out of time."""
+        for record in list(self.records.values()):
+            if record.state is OrderState.PENDING_SEND and self._expired(record, turn.now):
+                self.learn(record, Lapsed(), turn)
+
+    def save(self, turn: Turn) -> None:
+        """Write the book and the positions as they are at the end of the turn."""
+        held = {Side.BUY: ZERO, Side.SELL: ZERO}
+        reserved: dict[Symbol, Decimal] = {}
+        for record in self.records.values():
+            held[record.order.side] += record.reserved
+            if record.order.side is Side.SELL:
+                reserved[record.order.symbol] = reserved.get(record.order.symbol, ZERO) + record.reserved
+        turn.commit.add(SAVE_BOOK, self._book_row(held[Side.BUY], turn.now))
+        for symbol, position in self.book.positions.items():
+            holds = reserved.get(symbol, ZERO)
+            row = {
+                "deployment": self.deployment,
+                "symbol": symbol,
+                "asset": turn.markets[symbol].base,
+                "quantity": position.quantity - holds,
+                "reserved": holds,
+                "cost": position.cost,
+                "realised": position.realised,
+                "updated_at": turn.now,
+            }
+            turn.commit.add(SAVE_POSITIONS, row)
+
+    def symbols(self, intent: Intent) -> list[Symbol]:
+        """The symbols whose price the intent needs: those it names and those that are held."""
+        held = [symbol for symbol, position in self.book.positions.items() if position.quantity]
+        return list(dict.fromkeys([*intent.request.targets, *held]))
+
+    # -- the steps of an intent -----------------------------------------------------------------------------------
+
+    def _step(self, intent: Intent, turn: Turn) -> bool:
+        """One step; False when something must be waited for. Called when no order of the desk is on its way."""
+        expired = turn.now > intent.expires_at
+        again = [] if expired else self._unplaced(intent)
+        if again:
+            return self._place_again(intent, again, turn)
+        if intent.state is IntentState.BUYING:
+            self._end(intent, IntentState.DONE, turn)
+        elif expired:
+            self._end(intent, IntentState.EXPIRED, turn)
+        elif intent.state is IntentState.PLANNED:
+            return self._size(intent, turn)
+        else:
+            self._buy(intent, turn)
+        return True
+
+    def _size(self, intent: Intent, turn: Turn) -> bool:
+        marks = {symbol: turn.mark(symbol) for symbol in self.symbols(intent)}
+        known = {symbol: mark for symbol, mark in marks.items() if mark is not None}
+        if len(known) < len(marks):
+            return False
+        verdict = decide(self.book, intent.request.targets, known, rebalance=intent.request.rebalance)
+        intent.sizing, intent.marks = verdict.sizing, known
+        intent.decisions.extend(verdict.decisions)
+        row = {"deployment": self.deployment, "bar": intent.request.bar, "at": turn.now}
+        turn.commit.add(ADD_EQUITY, {**row, "equity": self.book.equity(known), "cash": self.book.cash})
+        self.book = self.book.with_targets(verdict.targets)
+        intent.state = IntentState.SELLING
+        turn.changed_intents[intent.deployment, intent.key] = intent
+        self._order(intent, plan_sells(verdict.sizing, self.book, turn.markets, limits=self.limits), turn)
+        return True
+
+    def _buy(self, intent: Intent, turn: Turn) -> None:
+        intent.state = IntentState.BUYING
+        turn.changed_intents[intent.deployment, intent.key] = intent
+        if intent.sizing is not None:
+            self._order(intent, plan_buys(intent.sizing, self.book, turn.markets, limits=self.limits), turn)
+
+    def _end(self, intent: Intent, state: IntentState, turn: Turn) -> None:
+        intent.state = state
+        intent.finished_at = turn.now
+        turn.changed_intents[intent.deployment, intent.key] = intent
+        held = {symbol: position.quantity for symbol, position in self.book.positions.items()}
+        priced = all(symbol in intent.marks for symbol, quantity in held.items() if quantity)
+        turn.processed.append(
+            {
+                "deployment": self.deployment,
+                "key": intent.key,
+                "bar": intent.request.bar,
+                "state": state.value,
+                "equity": self.book.equity(intent.marks) if priced else None,
+                "cash": self.book.cash,
+                "positions": held,
+                "orders": [record.id for record in intent.orders],
+            }
+        )
+
+    def _order(self, intent: Intent, plan: Plan, turn: Turn) -> None:
+        intent.decisions.extend(plan.decisions)
+        for draft in plan.drafts:
+            self._add(intent, draft.request(client_order_id(turn.now)), turn)
+
+    def _unplaced(self, intent: Intent) -> list[Record]:
+        """Orders of which it is proven that the venue never had them, and that may be made once more."""
+        newest: dict[tuple[Symbol, Side], list[Record]] = {}
+        for record in intent.orders:
+            newest.setdefault((record.order.symbol, record.order.side), []).append(record)
+        return [tries[-1] for tries in newest.values() if tries[-1].state in _UNPLACED and len(tries) < TRIES]
+
+    def _place_again(self, intent: Intent, unplaced: list[Record], turn: Turn) -> bool:
+        """The same orders under new ids, a moment after they failed."""
+        if any(turn.now - record.updated_at < _RETRY_AFTER for record in unplaced):
+            return False
+        for record in unplaced:
+            self._add(intent, record.request(client_order_id(turn.now)), turn)
+        return True
+
+    def _add(self, intent: Intent, request: OrderRequest, turn: Turn) -> None:
+        """A new order, not yet sent, with its money set aside."""
+        asset, amount = reservation(turn.markets[request.symbol], request)
+        record = Record(
+            order=Order.of(request),
+            account=self.account,
+            deployment=self.deployment,
+            intent=intent.key,
+            reserved_asset=asset,
+            reserved=amount,
+            limits=self.limits_row,
+            created_at=turn.now,
+            updated_at=turn.now,
+        )
+        intent.orders.append(record)
+        self.records[record.id] = record
+        turn.new_orders[record.id] = record
+        source = "cash" if request.side is Side.BUY else "position"
+        turn.post(self._posting(record, turn).move(asset, amount, source, "reserved"))
+
+    # -- money ----------------------------------------------------------------------------------------------------
+
+    def _book(self, record: Record, trade: Trade, turn: Turn) -> None:
+        market = turn.markets[trade.symbol]
+        posting = Posting(self.account, self.deployment, f"trade:{trade.symbol}:{trade.trade_id}", turn.now)
+        record.reserved = post_trade(posting, trade, market.base, market.quote, record.reserved)
+        turn.post(posting)
+        turn.fill(record, trade)
+        self.book = apply_trade(self.book, trade)
+
+    def _release(self, record: Record, turn: Turn) -> None:
+        """The order has ended and all its trades are booked: what it did not use is free again."""
+        target = "cash" if record.order.side is Side.BUY else "position"
+        turn.post(self._posting(record, turn).move(record.reserved_asset, record.reserved, "reserved", target))
+        record.reserved = ZERO
+
+    def _posting(self, record: Record, turn: Turn) -> Posting:
+        return Posting(self.account, self.deployment, f"order:{record.id}", turn.now)
+
+    def _book_row(self, reserved: Decimal, now: Millis) -> dict[str, Any]:
+        return {
+            "deployment": self.deployment,
+            "account": self.account,
+            "quote": self.quote,
+            "capital": self.capital,
+            "cash": self.book.cash - reserved,
+            "reserved": reserved,
+            "targets": dict(self.book.targets),
+            "decided": self.decided,
+            "updated_at": now,
+        }
+
+    def _expired(self, record: Record, now: Millis) -> bool:
+        return all(intent.key != record.intent or now > intent.expires_at for intent in self.intents)

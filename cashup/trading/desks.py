@@ -1,0 +1,334 @@
+"""All desks of one account in memory: what changes them is done in turns, and each turn is one commit.
+
+Memory is a copy of the tables and runs ahead of them only between the start of a turn and its commit. When a commit
+fails the copy is worthless; `load` reads it again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cashup.clock import Clock
+from cashup.errors import Conflict, NotFound, UsageError
+from cashup.orders.executor import FENCE
+from cashup.orders.ids import is_ours
+from cashup.orders.journal import APPLIED, FenceLost, Journal
+from cashup.orders.record import Record
+from cashup.orders.state import Claimed, Event, ProvenAbsent, apply
+from cashup.orders.tables import fills, orders
+from cashup.trading.book import Book
+from cashup.trading.desk import Desk
+from cashup.trading.external import book_trade, note_order
+from cashup.trading.intents import TIME_TO_LIVE, Intent, Request, answer
+from cashup.trading.ledger import Posting
+from cashup.trading.loading import find_record, limits_of, load_desks, load_free
+from cashup.trading.prices import Prices
+from cashup.trading.stream import News
+from cashup.trading.tables import intents
+from cashup.trading.turn import Turn
+from cashup.types import ZERO, Market, Millis, OrderReport, OrderRequest, OrderState, Symbol, Trade
+
+log = structlog.get_logger()
+
+_REMEMBERED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Funding:
+    """What a deployment gets of its account: `capital` in `quote`, and the spec with its limits."""
+
+    deployment: str
+    capital: Decimal
+    quote: str
+    spec: Mapping[str, Any]
+
+
+class Desks:
+    """The desks of `account`, written under the lease that `journal` holds."""
+
+    def __init__(
+        self,
+        account: str,
+        engine: AsyncEngine,
+        journal: Journal,
+        clock: Clock,
+        prices: Prices,
+        markets: Mapping[Symbol, Market],
+        emitted: Callable[[], None],
+    ) -> None:
+        self.account = account
+        self.markets = markets
+        self.desks: dict[str, Desk] = {}
+        self.free: dict[str, Decimal] = {}
+        self.opened_at: Millis = 0
+        self.alarm: str | None = None
+        self._engine = engine
+        self._journal = journal
+        self._clock = clock
+        self._prices = prices
+        self._emitted = emitted
+        self._known: OrderedDict[str, Record] = OrderedDict()
+
+    async def load(self) -> None:
+        """Read everything from the tables."""
+        async with self._engine.connect() as connection:
+            self.desks = await load_desks(connection, self.account)
+            self.free = await load_free(connection, self.account)
+        self._known.clear()
+        for record in self.unsettled():
+            self._remember(record)
+
+    def unsettled(self) -> Iterator[Record]:
+        """Every order that has not ended, or of which trades are missing."""
+        for desk in self.desks.values():
+            yield from desk.records.values()
+
+    @property
+    def busy(self) -> bool:
+        """True while some intent is not carried out."""
+        return any(desk.intents for desk in self.desks.values())
+
+    def turn(self) -> Turn:
+        """A new turn, now."""
+        return Turn(self.account, self._clock.now(), self.markets, self._prices.of)
+
+    async def commit(self, turn: Turn, attempt: tuple[str, int] | None = None) -> None:
+        """Make the turn true. After any error memory must be loaded again."""
+        if turn.empty:
+            return
+        commit = turn.finish()
+        await self._journal.commit(commit, attempt=attempt)
+        self._emitted()
+        for record in turn.new_orders.values():
+            self._remember(record)
+
+    # -- what people and strategies ask for -----------------------------------------------------------------------
+
+    async def submit(self, deployment: str, fence: int, request: Request) -> dict[str, Any]:
+        """Take an intent; the answer says what was decided. Repeating it gives the same answer and does nothing.
+
+        Raises Conflict when the key or the bar was used for something else, FenceLost when the attempt is not the
+        newest one.
+        """
+        desk = self.desk(deployment)
+        if desk.decided is not None and request.bar <= desk.decided:
+            return await self._repeated(deployment, request)
+        self.check_symbols(desk, request)
+        turn = self.turn()
+        intent = Intent(deployment, request, fence, turn.now, turn.now + TIME_TO_LIVE)
+        desk.accept(intent, turn)
+        if intent.orders:
+            detail = {"bar": request.bar, "orders": [record.id for record in intent.orders]}
+            turn.audit(f"attempt {fence} of {deployment}", "intent", f"{deployment}/{request.key}", detail)
+        try:
+            await self.commit(turn, (deployment, fence))
+        except FenceLost:
+            await self.load()
+            raise
+        except IntegrityError:  # the key is taken
+            await self.load()
+            return await self._repeated(deployment, request)
+        return intent.answer()
+
+    def desk(self, deployment: str) -> Desk:
+        """The desk of a deployment; raises NotFound when it was never given its capital."""
+        desk = self.desks.get(deployment)
+        if desk is None:
+            raise NotFound(f"deployment {deployment} has no book on account {self.account}; start it first")
+        return desk
+
+    def check_symbols(self, desk: Desk, request: Request) -> None:
+        """Raise UsageError for a symbol that the venue does not trade, or not against the book's currency."""
+        for symbol in request.targets:
+            market = self.markets.get(symbol)
+            if market is None:
+                like = [known for known in self.markets if known.replace("/", "") == symbol.replace("/", "").upper()]
+                hint = f"; did you mean {like[0]}?" if like else ""
+                raise UsageError(f"the venue of account {self.account} does not trade {symbol}{hint}")
+            if market.quote != desk.quote:
+                raise UsageError(
+                    f"{symbol} is paid in {market.quote}, the capital of {desk.deployment} is {desk.quote}"
+                )
+
+    async def fund(self, funding: Funding) -> None:
+        """Give a deployment its capital out of what is free on the account, or what its capital grew or shrank by.
+
+        Raises Conflict when the money is not there.
+        """
+        desk = self.desks.get(funding.deployment)
+        if desk is not None and desk.quote != funding.quote:
+            raise Conflict(f"the book of {funding.deployment} is in {desk.quote}; use another name for {funding.quote}")
+        change = funding.capital - (desk.capital if desk is not None else ZERO)
+        self._check_cover(funding, change, desk)
+        turn = self.turn()
+        if desk is None:
+            desk = Desk(funding.deployment, self.account, funding.quote, ZERO, Book(ZERO))
+        desk.capital += change
+        desk.book = Book(desk.book.cash + change, desk.book.positions, desk.book.targets, desk.book.fees)
+        desk.limits, desk.limits_row = limits_of(funding.spec), funding.spec.get("limits", {})
+        posting = Posting(self.account, funding.deployment, f"capital:{funding.deployment}", turn.now)
+        turn.post(posting.add_to_account("cash", funding.quote, -change).add("cash", funding.quote, change))
+        desk.save(turn)
+        await self.commit(turn)
+        self.desks[funding.deployment] = desk
+        self.free[funding.quote] = self.free.get(funding.quote, ZERO) - change
+
+    def _check_cover(self, funding: Funding, change: Decimal, desk: Desk | None) -> None:
+        free = self.free.get(funding.quote, ZERO)
+        if change > free:
+            raise Conflict(
+                f"{funding.deployment} asks for {change} {funding.quote}, and account {self.account} has {free} free; "
+                "lower the capital or pay in more",
+                code="capital_not_covered",
+            )
+        held = sum((record.reserved for record in desk.records.values()), ZERO) if desk is not None else ZERO
+        if desk is not None and change < 0 and desk.book.cash - held + change < 0:
+            raise Conflict(
+                f"{funding.deployment} has {desk.book.cash} {funding.quote} in cash; "
+                f"its capital cannot shrink by {-change}",
+                code="capital_not_covered",
+            )
+
+    # -- what is learnt -------------------------------------------------------------------------------------------
+
+    async def digest(self, news: Sequence[News]) -> None:
+        """Apply everything in one turn, and let the intents go on where an order has ended."""
+        turn = self.turn()
+        touched: dict[str, Desk] = {}
+        for item in news:
+            for fact in item.facts:
+                record = await self._record(fact, item.order)
+                if record is None:
+                    await self._external(fact, turn)
+                    continue
+                desk = touched[record.deployment] = self.desks[record.deployment]
+                self._learn(desk, record, fact, item, turn)
+            turn.commit.add(APPLIED, *({"id": ident, "applied": True} for ident in item.inbox))
+        for desk in touched.values():
+            desk.advance(turn)
+            desk.save(turn)
+        await self.commit(turn)
+
+    async def tick(self) -> None:
+        """Let time pass: give up what ran out of it, and go on with intents that waited for a moment or a price."""
+        turn = self.turn()
+        for desk in self.desks.values():
+            waiting = bool(desk.intents)
+            desk.lapse(turn)
+            desk.advance(turn)
+            if waiting and (turn.changed_intents or turn.new_orders or turn.changed_orders):
+                desk.save(turn)
+        await self.commit(turn)
+
+    async def lapse(self) -> None:
+        """Give up orders that were never sent and have run out of time."""
+        turn = self.turn()
+        for desk in self.desks.values():
+            desk.lapse(turn)
+            if turn.changed_orders:
+                desk.save(turn)
+        await self.commit(turn)
+
+    async def claim(self) -> list[OrderRequest]:
+        """Claim every order that waits to be sent; the requests that must now be written, once each."""
+        waiting = {record.id: record for record in self.unsettled() if record.state is OrderState.PENDING_SEND}
+        if not waiting:
+            return []
+        now = self._clock.now()
+        claimed = await self._journal.claim(list(waiting), now, now + FENCE)
+        requests = []
+        for ident in waiting:
+            if ident in claimed:
+                record = waiting[ident]
+                record.order = apply(record.order, Claimed())
+                record.claimed_at, record.send_before = now, now + FENCE
+                requests.append(record.request(expires_at=record.send_before))
+        return requests
+
+    def _learn(self, desk: Desk, record: Record, fact: Event, item: News, turn: Turn) -> None:
+        if isinstance(fact, ProvenAbsent):
+            record.evidence = item.evidence
+        desk.learn(record, fact, turn)
+        self._remember(record)
+        if not record.order.settled:
+            desk.records[record.id] = record
+        if record.order.contradicted:
+            self.alarm = (
+                f"order {record.id} filled on the venue although it was held to be {record.state}; "
+                "it is booked, and the account stays blocked until somebody has looked"
+            )
+
+    async def _record(self, fact: Event, order: str | None) -> Record | None:
+        """The order that a fact is about, from memory or from the tables; None when it is none of ours."""
+        ours, theirs = order, ""
+        if isinstance(fact, OrderReport | Trade):
+            ours, theirs = order or fact.client_order_id, fact.exchange_order_id
+        found = self._known.get(ours or "") or self._known.get(theirs)
+        if found is not None:
+            return found
+        async with self._engine.connect() as connection:
+            found = await find_record(connection, self.account, ours, theirs)
+        if found is not None:
+            self._remember(found)
+        return found
+
+    async def _external(self, fact: Event, turn: Turn) -> None:
+        """Somebody else's order or trade on the same account."""
+        if not isinstance(fact, OrderReport | Trade):
+            return
+        if is_ours(fact.client_order_id):
+            self.alarm = (
+                f"the venue shows order {fact.client_order_id}, which looks like ours but is not in this database; "
+                "another CashUp trades this account: give each its own"
+            )
+        if isinstance(fact, OrderReport):
+            note_order(fact, self.account, turn)
+        elif fact.time >= self.opened_at and not await self._booked(fact, turn):
+            for asset, change in book_trade(fact, self.account, turn).items():
+                self.free[asset] = self.free.get(asset, ZERO) + change
+
+    async def _booked(self, trade: Trade, turn: Turn) -> bool:
+        name = (trade.symbol, trade.trade_id)
+        if name in {(row["symbol"], row["trade_id"]) for row in turn.fills}:
+            return True
+        query = select(fills.c.id).where(
+            fills.c.account == self.account, fills.c.symbol == trade.symbol, fills.c.trade_id == trade.trade_id
+        )
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    def _remember(self, record: Record) -> None:
+        for name in (record.id, record.order.exchange_order_id):
+            if name is not None:
+                self._known[name] = record
+                self._known.move_to_end(name)
+        while len(self._known) > _REMEMBERED:
+            name, oldest = next(iter(self._known.items()))
+            if not oldest.order.settled:
+                self._known.move_to_end(name)
+                break
+            del self._known[name]
+
+    async def _repeated(self, deployment: str, request: Request) -> dict[str, Any]:
+        """The stored answer to an intent that was decided before."""
+        query = select(intents).where(intents.c.deployment == deployment, intents.c.key == request.key)
+        made = select(orders.c.client_order_id).where(orders.c.deployment == deployment, orders.c.intent == request.key)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).mappings().first()
+            ids = list((await connection.execute(made.order_by(orders.c.created_at))).scalars())
+        if row is None:
+            raise Conflict(
+                f"{deployment} has decided a later bar already; bar {request.bar} is not taken", code="stale_bar"
+            )
+        if row["body_hash"] != request.body_hash:
+            raise Conflict(f"intent {request.key} of {deployment} exists already with other targets")
+        return answer(dict(row), ids)

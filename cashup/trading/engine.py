@@ -1,0 +1,156 @@
+"""The trading engine of a gateway: one actor per account, and the questions that the API asks of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cashup.clock import Clock
+from cashup.errors import Unavailable
+from cashup.exchanges.base import Exchange
+from cashup.orders.lease import AccountState, Holder
+from cashup.trading.actor import AccountActor
+from cashup.trading.desks import Desks, Funding
+from cashup.trading.intents import Request
+from cashup.trading.prices import Marks, Prices
+from cashup.trading.tables import deployments
+
+log = structlog.get_logger()
+
+OpenExchange = Callable[[str], Awaitable[tuple[str, Exchange]]]
+"""Gives the venue's key and a connection with the account's credentials, by the account's name."""
+
+_PRICE_SECONDS = 15.0
+_PRICE_STEP_SECONDS = 0.02
+
+
+class Engine:
+    """Trades every account that has a deployment. `emitted` is called after each commit with events in it."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        clock: Clock,
+        marks: Marks,
+        open_exchange: OpenExchange,
+        emitted: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._marks = marks
+        self._open_exchange = open_exchange
+        self._emitted = emitted
+        self._holder = Holder()
+        self._actors: dict[str, AccountActor] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._opening = asyncio.Lock()
+        self._accounts: dict[str, str] = {}
+
+    async def start(self) -> None:
+        """Take up every account that has a deployment; they reconcile by themselves."""
+        query = select(deployments.c.name, deployments.c.account)
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        for name, account in rows:
+            self._accounts[name] = account
+            await self.actor(account)
+
+    async def stop(self) -> None:
+        """Let the answers of the venue in, give the leases back, close the connections."""
+        for task in self._tasks.values():
+            task.cancel()
+        for task in self._tasks.values():
+            with suppress(asyncio.CancelledError):
+                await task
+        for actor in self._actors.values():
+            await actor.close()
+        self._tasks.clear()
+        self._actors.clear()
+
+    async def actor(self, account: str) -> AccountActor:
+        """The actor of an account, started when it does not run. Raises NotFound when there is no such account."""
+        async with self._opening:
+            actor = self._actors.get(account)
+            if actor is None:
+                venue, exchange = await self._open_exchange(account)
+                actor = AccountActor(
+                    account, venue, exchange, self._engine, self._clock, self._marks, self._holder, self._emitted
+                )
+                self._actors[account] = actor
+                self._tasks[account] = asyncio.create_task(actor.run(), name=f"account {account}")
+        return actor
+
+    def state(self, account: str) -> tuple[AccountState, str] | None:
+        """Whether this gateway trades the account, and why not; None when it has not taken it up."""
+        actor = self._actors.get(account)
+        return None if actor is None else (actor.state, actor.message)
+
+    async def ready(self, account: str, seconds: float = 60.0) -> None:
+        """Wait until the account is ready. Raises Unavailable with the reason when it is blocked or takes too long."""
+        actor = await self.actor(account)
+        try:
+            await asyncio.wait_for(actor.call(_nothing), seconds)
+        except TimeoutError:
+            raise Unavailable(
+                f"account {account} is not ready: {actor.message or actor.state}", code="account_not_ready"
+            ) from None
+
+    async def submit(self, deployment: str, fence: int, request: Request) -> dict[str, Any]:
+        """Take an intent of the attempt with this fence; the answer is `{key, state, decisions, orders}`.
+
+        Repeating it gives the stored answer. Raises Conflict, UsageError, NotFound; Unavailable when the account is
+        blocked; FenceLost (an Unavailable) when the attempt must stop.
+        """
+        actor = await self._actor_of(deployment)
+        await self._priced(actor, request)
+
+        async def work(desks: Desks) -> dict[str, Any]:
+            return await desks.submit(deployment, fence, request)
+
+        answer: dict[str, Any] = await actor.call(work)
+        return answer
+
+    async def fund(self, account: str, funding: Funding) -> None:
+        """Give a deployment its capital from its account. Raises Conflict when the money is not there."""
+        actor = await self.actor(account)
+        self._accounts[funding.deployment] = account
+
+        async def work(desks: Desks) -> None:
+            await desks.fund(funding)
+
+        await actor.call(work)
+
+    async def accept_difference(self, account: str, subject: str) -> None:
+        """An operator accepts what blocks the account; it is booked and compared again. Raises Conflict."""
+        await (await self.actor(account)).accept(subject)
+
+    async def _actor_of(self, deployment: str) -> AccountActor:
+        account = self._accounts.get(deployment)
+        if account is None:
+            query = select(deployments.c.account).where(deployments.c.name == deployment)
+            async with self._engine.connect() as connection:
+                account = (await connection.execute(query)).scalar_one()
+            self._accounts[deployment] = account
+        return self._actors.get(account) or await self.actor(account)
+
+    async def _priced(self, actor: AccountActor, request: Request) -> None:
+        """Wait for a price of every symbol that is asked for: after a start the feed needs a moment."""
+        prices = Prices(self._marks, actor.venue)
+        if all(prices.of(symbol) is not None for symbol in request.targets):
+            return
+        markets = await actor.exchange.markets()
+        traded = [symbol for symbol in request.targets if symbol in markets]
+        waited = 0.0
+        while waited < _PRICE_SECONDS and any(prices.of(symbol) is None for symbol in traded):
+            await asyncio.sleep(_PRICE_STEP_SECONDS)
+            waited += _PRICE_STEP_SECONDS
+
+
+async def _nothing(desks: Desks) -> None:
+    """Only to be called when the account is ready."""

@@ -1,0 +1,170 @@
+"""Reading an account's desks back from the tables: after a start, after an error, whenever memory cannot be trusted."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import RowMapping, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cashup.orders.record import Record, read
+from cashup.orders.tables import fills, orders
+from cashup.trading.book import Book, Position
+from cashup.trading.desk import Desk
+from cashup.trading.intents import Intent, IntentState, Request
+from cashup.trading.ledger import HOLDINGS
+from cashup.trading.planner import Sizing
+from cashup.trading.risk import Action, Decision, Limits
+from cashup.trading.tables import books, deployments, intents, ledger_entries, positions
+from cashup.types import OrderState, Symbol
+
+_ENDED = [state.value for state in OrderState if state.terminal]
+
+
+async def load_desks(connection: AsyncConnection, account: str) -> dict[str, Desk]:
+    """Every funded deployment of the account, with its unsettled orders and unfinished intents."""
+    query = select(books, deployments.c.spec).join(deployments, deployments.c.name == books.c.deployment)
+    rows = (await connection.execute(query.where(books.c.account == account))).mappings().all()
+    held = await _positions(connection, account)
+    desks = {row["deployment"]: _desk(row, held.get(row["deployment"], {})) for row in rows}
+    for unfinished in await _unfinished(connection, list(desks)):
+        desks[unfinished.deployment].intents.append(unfinished)
+    for record in await _records(connection, account, list(desks)):
+        desk = desks[record.deployment]
+        for intent in desk.intents:
+            if intent.key == record.intent:
+                intent.orders.append(record)
+        if not record.order.settled:
+            desk.records[record.id] = record
+    return desks
+
+
+async def load_free(connection: AsyncConnection, account: str) -> dict[str, Decimal]:
+    """What the account holds that no deployment has been given, per asset."""
+    entry = ledger_entries.c
+    query = (
+        select(entry.asset, func.sum(entry.amount).label("amount"))
+        .where(entry.account == account, entry.deployment.is_(None), entry.kind.in_(HOLDINGS))
+        .group_by(entry.asset)
+    )
+    return {row.asset: row.amount for row in await connection.execute(query)}
+
+
+async def load_holdings(connection: AsyncConnection, account: str) -> dict[str, Decimal]:
+    """What the ledger says the venue holds for the account, per asset, zeros left out."""
+    entry = ledger_entries.c
+    total = func.sum(entry.amount)
+    query = (
+        select(entry.asset, total.label("amount"))
+        .where(entry.account == account, entry.kind.in_(HOLDINGS))
+        .group_by(entry.asset)
+        .having(total != 0)
+    )
+    return {row.asset: row.amount for row in await connection.execute(query)}
+
+
+async def find_record(
+    connection: AsyncConnection, account: str, client_order_id: str | None, exchange_order_id: str
+) -> Record | None:
+    """One order of a deployment, settled or not, by its own or the venue's id."""
+    match = orders.c.exchange_order_id == exchange_order_id
+    if client_order_id is not None:
+        match = or_(orders.c.client_order_id == client_order_id, match)
+    query = select(orders).where(orders.c.account == account, orders.c.origin == "cashup", match)
+    row = (await connection.execute(query)).mappings().first()
+    if row is None:
+        return None
+    trades = await _trade_ids(connection, [row["client_order_id"]])
+    return read(dict(row), trades.get(row["client_order_id"], ()))
+
+
+def limits_of(spec: Mapping[str, Any]) -> Limits:
+    """The limits that a deployment's spec sets."""
+    most = spec.get("limits", {}).get("max_order_cost")
+    return Limits(max_order_cost=None if most is None else Decimal(str(most)))
+
+
+async def _positions(connection: AsyncConnection, account: str) -> dict[str, dict[Symbol, Position]]:
+    query = select(positions).join(books, books.c.deployment == positions.c.deployment)
+    found: dict[str, dict[Symbol, Position]] = {}
+    for row in (await connection.execute(query.where(books.c.account == account))).mappings():
+        position = Position(row["quantity"] + row["reserved"], row["cost"], row["realised"])
+        found.setdefault(row["deployment"], {})[Symbol(row["symbol"])] = position
+    return found
+
+
+def _desk(row: RowMapping, held: Mapping[Symbol, Position]) -> Desk:
+    targets = {Symbol(symbol): Decimal(target) for symbol, target in row["targets"].items()}
+    return Desk(
+        deployment=row["deployment"],
+        account=row["account"],
+        quote=row["quote"],
+        capital=row["capital"],
+        book=Book(row["cash"] + row["reserved"], dict(held), targets),
+        limits=limits_of(row["spec"]),
+        limits_row=row["spec"].get("limits", {}),
+        decided=row["decided"],
+        intents=deque(),
+    )
+
+
+async def _unfinished(connection: AsyncConnection, names: Sequence[str]) -> list[Intent]:
+    query = select(intents).where(intents.c.deployment.in_(names), intents.c.finished_at.is_(None))
+    found = await connection.execute(query.order_by(intents.c.number))
+    return [_intent(row) for row in found.mappings()]
+
+
+def _intent(row: RowMapping) -> Intent:
+    body = row["targets"]
+    targets = {Symbol(s): None if t is None else Decimal(t) for s, t in body["targets"].items()}
+    rebalance = None if body["rebalance"] is None else Decimal(body["rebalance"])
+    plan = row["plan"]
+    return Intent(
+        deployment=row["deployment"],
+        request=Request(row["key"], row["bar"], targets, rebalance),
+        fence=row["fence"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        state=IntentState(row["state"]),
+        decisions=[Decision(d["symbol"], Action(d["action"]), d["code"], d["reason"]) for d in row["decisions"]],
+        sizing=None if plan is None else Sizing.from_json(plan["sizing"]),
+        marks={} if plan is None else {Symbol(s): Decimal(mark) for s, mark in plan["marks"].items()},
+    )
+
+
+async def _records(connection: AsyncConnection, account: str, names: Sequence[str]) -> list[Record]:
+    """The orders that are not settled, and all orders of unfinished intents, oldest first."""
+    unfinished = select(intents.c.deployment, intents.c.key).where(intents.c.finished_at.is_(None)).subquery()
+    query = (
+        select(orders)
+        .outerjoin(
+            unfinished,
+            (unfinished.c.deployment == orders.c.deployment) & (unfinished.c.key == orders.c.intent),
+        )
+        .where(
+            orders.c.account == account,
+            orders.c.deployment.in_(names),
+            or_(
+                orders.c.state.not_in(_ENDED),
+                orders.c.reported > orders.c.traded,
+                unfinished.c.key.is_not(None),
+            ),
+        )
+        .order_by(orders.c.created_at, orders.c.client_order_id)
+    )
+    rows = (await connection.execute(query)).mappings().all()
+    trades = await _trade_ids(connection, [row["client_order_id"] for row in rows])
+    return [read(dict(row), trades.get(row["client_order_id"], ())) for row in rows]
+
+
+async def _trade_ids(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, list[str]]:
+    if not ids:
+        return {}
+    query = select(fills.c.client_order_id, fills.c.trade_id).where(fills.c.client_order_id.in_(ids))
+    found: dict[str, list[str]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.client_order_id, []).append(row.trade_id)
+    return found

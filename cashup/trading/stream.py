@@ -1,0 +1,93 @@
+"""The private stream of an account: every frame into the inbox, then its news to the account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from cashup.clock import Clock
+from cashup.exchanges.base import Connected, Disconnected, Exchange
+from cashup.orders.inbox import Inbox
+from cashup.orders.state import Event
+from cashup.types import Frame, OrderReport, Trade
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What was learnt. `order` names the order when the facts do not; `inbox` are the frames they came in."""
+
+    facts: Sequence[Event]
+    order: str | None = None
+    inbox: Sequence[int] = ()
+    evidence: object = None
+
+
+class AccountStream:
+    """Reads the stream for as long as it runs. `connected` is set while nothing is missed."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        inbox: Inbox,
+        clock: Clock,
+        tell: Callable[[News], None],
+        reconnected: Callable[[], None],
+    ) -> None:
+        self.connected = asyncio.Event()
+        self._reconnected = reconnected
+        self._exchange = exchange
+        self._inbox = inbox
+        self._clock = clock
+        self._tell = tell
+        self._frames: list[Frame] = []
+        self._some = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read and store until cancelled. Raises IntegrityError for a frame that cannot be read: it stays stored."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read())
+            group.create_task(self._store())
+
+    async def replay(self) -> None:
+        """Tell what was stored before and never acted upon."""
+        for ident, frame in await self._inbox.unapplied():
+            self._tell(News(self._exchange.read_frame(frame), inbox=(ident,)))
+
+    async def _read(self) -> None:
+        lost = False
+        async for item in self._exchange.watch_account():
+            match item:
+                case Frame():
+                    self._frames.append(item)
+                    self._some.set()
+                case Connected():
+                    self.connected.set()
+                    if lost:
+                        self._reconnected()
+                case Disconnected():
+                    lost = True
+                    self.connected.clear()
+                    log.warning("the account's stream broke", reason=item.message)
+
+    async def _store(self) -> None:
+        """Commit what has come in meanwhile, all together, and only then pass it on."""
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            frames, self._frames = self._frames, []
+            read: list[tuple[Frame, Sequence[OrderReport | Trade]]] = []
+            try:
+                read = [(frame, self._exchange.read_frame(frame)) for frame in frames]
+            finally:
+                if len(read) < len(frames):
+                    await self._inbox.store([(frame, False) for frame in frames], self._clock.now())
+            stored = await self._inbox.store([(frame, not facts) for frame, facts in read], self._clock.now())
+            for frame, facts in read:
+                ident = stored.pop((frame.channel, frame.dedupe_key), None)
+                if facts and ident is not None:
+                    self._tell(News(facts, inbox=(ident,)))

@@ -1,0 +1,144 @@
+"""An engine on real PostgreSQL, with a paper venue or any other exchange behind the port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cashup.clock import WallClock
+from cashup.errors import ExchangeTransient
+from cashup.exchanges.base import Exchange
+from cashup.exchanges.paper import PaperExchange
+from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
+from cashup.exchanges.rules import gate_market
+from cashup.storage.outbox import outbox
+from cashup.trading.desks import Funding
+from cashup.trading.engine import Engine
+from cashup.trading.intents import parse_request
+from cashup.trading.invariants import venue_violations, violations
+from cashup.trading.tables import deployments
+from cashup.types import Symbol
+
+BTC, ETH = Symbol("BTC/USDT"), Symbol("ETH/USDT")
+CAPITAL = Decimal(10_000)
+
+
+@dataclass
+class Prices:
+    """Marks that a test sets."""
+
+    prices: dict[Symbol, Decimal] = field(default_factory=lambda: {BTC: Decimal(50_000), ETH: Decimal(2_000)})
+
+    def mark(self, venue: str, symbol: Symbol) -> Decimal:
+        if symbol not in self.prices:
+            raise ExchangeTransient(f"no price of {symbol} yet")
+        return self.prices[symbol]
+
+
+@dataclass
+class Desk:
+    """One account `main` with one deployment `demo`, and what a test does with them."""
+
+    database: AsyncEngine
+    exchange: Exchange
+    engine: Engine
+    marks: Prices
+
+    async def submit(
+        self, bar: int, targets: dict[str, Any], *, key: str | None = None, fence: int = 1
+    ) -> dict[str, Any]:
+        request = parse_request(key or str(bar), bar, targets)
+        return await self.engine.submit("demo", fence, request)
+
+    async def processed(self, bar: int, seconds: float = 30) -> dict[str, Any]:
+        """The data of the bar's BAR_PROCESSED event, when it has happened."""
+        query = select(outbox.c.data).where(outbox.c.kind == "bar_processed", outbox.c.data["bar"].as_integer() == bar)
+
+        async def look() -> dict[str, Any] | None:
+            async with self.database.connect() as connection:
+                return (await connection.execute(query)).scalar_one_or_none()
+
+        return await until(look, seconds)
+
+    async def rows(self, statement: str) -> list[Any]:
+        async with self.database.connect() as connection:
+            return list((await connection.execute(text(statement))).mappings())
+
+    async def check(self) -> None:
+        """Every invariant holds, in the tables and against the venue."""
+        assert await violations(self.database, "main") == []
+        assert await venue_violations(self.database, "main", self.exchange, [BTC, ETH]) == []
+
+
+async def until(look: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
+    """What `look` gives as soon as it gives something."""
+    async with asyncio.timeout(seconds):
+        while not (found := await look()):
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def deploy(database: AsyncEngine, name: str = "demo", account: str = "main", **limits: str) -> None:
+    """A deployment whose first attempt runs."""
+    row = {
+        "name": name,
+        "account": account,
+        "owner": "ann",
+        "spec": {"notebook": "sma.ipynb", "limits": limits},
+        "capital": CAPITAL,
+        "quote": "USDT",
+        "desired": "running",
+        "fence": 1,
+        "created_at": 0,
+        "updated_at": 0,
+    }
+    async with database.begin() as connection:
+        await connection.execute(insert(deployments).values(row))
+
+
+async def open_desk(database: AsyncEngine, exchange: Exchange, marks: Prices) -> Desk:
+    """A started engine that trades through `exchange`, with the deployment's capital booked."""
+
+    async def connect(account: str) -> tuple[str, Exchange]:
+        return "gate", exchange
+
+    engine = Engine(database, WallClock(), marks, connect)
+    await engine.start()
+    await engine.fund("main", Funding("demo", CAPITAL, "USDT", {}))
+    return Desk(database, exchange, engine, marks)
+
+
+@pytest.fixture
+def marks() -> Prices:
+    return Prices()
+
+
+@pytest.fixture
+def venue(marks: Prices) -> PaperVenue:
+    venue = PaperVenue([gate_market(BTC), gate_market(ETH)], WallClock())
+    for symbol, price in marks.prices.items():
+        venue.move(symbol, price)
+    return venue
+
+
+@pytest.fixture
+def paper_account(venue: PaperVenue) -> PaperAccount:
+    return venue.open_account({"USDT": Decimal(25_000), "BTC": Decimal("0.5")})
+
+
+@pytest.fixture
+async def desk(
+    database: AsyncEngine, venue: PaperVenue, paper_account: PaperAccount, marks: Prices
+) -> AsyncIterator[Desk]:
+    """A ready desk on a paper venue."""
+    await deploy(database)
+    desk = await open_desk(database, PaperExchange(venue, paper_account), marks)
+    yield desk
+    await desk.engine.stop()
