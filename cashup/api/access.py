@@ -43,6 +43,21 @@ Person = Annotated[Claims, Depends(_person)]
 """Anybody who has logged in; a view token will not do."""
 
 
+async def _deployment_reader(
+    request: Request,
+    gateway: GatewayParts,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Claims:
+    claims = await authenticate(gateway, credentials, set(Audience))
+    if claims.audience is Audience.WORKER and claims.deployment != request.path_params["name"]:
+        raise Forbidden(f"this token is for deployment {claims.deployment} only")
+    return claims
+
+
+DeploymentReader = Annotated[Claims, Depends(_deployment_reader)]
+"""Anybody who may look, and the worker of the deployment that is `{name}` in the path."""
+
+
 async def _trader(claims: Person) -> Claims:
     return _require(claims, Role.TRADER)
 
