@@ -65,6 +65,11 @@ class Process:
         return self._process.pid
 
     @property
+    def started(self) -> bool:
+        """True when it was started, even if it has ended since."""
+        return self._process is not None
+
+    @property
     def exit_code(self) -> int | None:
         """How it ended, or None while it runs."""
         return None if self._process is None else self._process.poll()
