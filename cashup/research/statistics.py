@@ -29,8 +29,10 @@ def statistics(
     """Every figure of a run, by label.
 
     `equity` and `close` (time x symbol) are indexed by bar, `orders` and `trades` as in `trades.py`, `bar` is the
-    length of one bar, `capital` the equity before the first bar.
+    length of one bar, `capital` the equity before the first bar. A run without a bar has no figures but these.
     """
+    if equity.empty:
+        return _without_bars(trades, capital)
     returns = returns_of(equity, capital)
     bars_a_year = YEAR / bar
     years = len(equity) / bars_a_year
@@ -69,6 +71,16 @@ def statistics(
         name="statistics",
         dtype=object,
     )
+
+
+def _without_bars(trades: pd.DataFrame, capital: float) -> pd.Series[Any]:
+    """The figures of a run that was stopped before its first bar."""
+    nothing: dict[str, Any] = dict.fromkeys(
+        ["CAGR [%]", "Benchmark Return [%]", "Sharpe Ratio", "Sortino Ratio", "Calmar Ratio", "Omega Ratio"], NAN
+    )
+    about = {"Start": pd.NaT, "End": pd.NaT, "Period": pd.Timedelta(0), "Start Value": capital, "End Value": capital}
+    zero = {"Total Return [%]": 0.0, "Max Drawdown [%]": 0.0, "Total Fees Paid": 0.0}
+    return pd.Series(about | zero | _trade_statistics(trades) | nothing, name="statistics", dtype=object)
 
 
 def metrics(stats: pd.Series[Any]) -> dict[str, float | int | None]:
