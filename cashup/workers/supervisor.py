@@ -47,12 +47,21 @@ class Supervisor:
         self._signals = 0
         self._passed_on = 0
 
+    def acquire(self) -> None:
+        """Take or renew the lease; raises WorkFailed when another supervisor holds it."""
+        try:
+            self._client.lease(self.holder)
+        except Conflict as error:
+            raise WorkFailed(
+                f"another supervisor is at work ({error}); hand it your deployments with `cashup live up --detach`",
+                code="second_supervisor",
+            ) from error
+
     def run(self) -> None:
         """Work until SIGTERM or Ctrl-C, then stop the workers; the deployments stay wished to run.
 
-        Raises WorkFailed when another supervisor is at work.
+        Call `acquire` before. Raises WorkFailed when the lease is lost to another supervisor.
         """
-        self._take_lease()
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             while not self._signals:
@@ -74,7 +83,7 @@ class Supervisor:
     def _turn(self, now: float) -> None:
         self._reap(now)
         if self._is_due("lease", now, LEASE_EVERY):
-            self._attempt_call(self._take_lease)
+            self._attempt_call(self.acquire)
         if self._is_due("converge", now, CONVERGE_EVERY):
             self._attempt_call(lambda: self._converge(now))
         if self._is_due("heartbeat", now, HEARTBEAT_EVERY):
@@ -100,12 +109,6 @@ class Supervisor:
                 self._report(f"{error}; the workers go on")
         else:
             self._complaint = ""
-
-    def _take_lease(self) -> None:
-        try:
-            self._client.lease(self.holder)
-        except Conflict as error:
-            raise WorkFailed(f"another supervisor is at work: {error}", code="second_supervisor") from error
 
     def _converge(self, now: float) -> None:
         self._flush_reports()
@@ -229,7 +232,7 @@ class Supervisor:
                 for child in self._children.values():
                     child.kill()
             if self._is_due("lease", now, LEASE_EVERY):
-                self._attempt_call(self._take_lease)
+                self._attempt_call(self.acquire)
             self._reap(now)
             time.sleep(TICK)
         self._attempt_call(self._flush_reports)

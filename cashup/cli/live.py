@@ -1,0 +1,218 @@
+"""`cashup live`: what runs, and keeping it running."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from cashup.client import Client, Row
+
+app = typer.Typer(
+    help="deployments: what runs, start, stop, logs", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+
+Name = Annotated[str, typer.Argument(help="the deployment, named like its file in live/ without .toml")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
+
+
+def register(root: typer.Typer) -> None:
+    """Add the group to the command line."""
+    root.add_typer(app, name="live")
+
+
+@app.command()
+def up(
+    folder: Annotated[Path, typer.Option(help="the folder with one .toml per deployment")] = Path("live"),
+    detach: Annotated[bool, typer.Option(help="leave the workers to a supervisor that runs already")] = False,
+    prune: Annotated[bool, typer.Option(help="stop deployments that have no file any more")] = False,
+) -> None:
+    """Make what runs agree with the folder, then keep it running until Ctrl-C."""
+    from cashup.workers.deployment import read_folder
+
+    specs = read_folder(folder)
+    with _client() as client:
+        if detach:
+            _apply(client, specs, prune=prune)
+            return
+        supervisor = _supervisor(client)
+        supervisor.acquire()
+        _apply(client, specs, prune=prune)
+        supervisor.run()
+
+
+@app.command()
+def supervise() -> None:
+    """Keep a worker running for every deployment that shall run, until Ctrl-C; the folder is not read."""
+    with _client() as client:
+        supervisor = _supervisor(client)
+        supervisor.acquire()
+        supervisor.run()
+
+
+@app.command()
+def start(name: Name) -> None:
+    """Wish a deployment to run; the supervisor starts its worker."""
+    with _client() as client:
+        client.start(name)
+    _say(f"{name} shall run")
+
+
+@app.command()
+def stop(
+    name: Name,
+    wait: Annotated[bool, typer.Option("--wait", help="until its worker has ended")] = False,
+    timeout: Annotated[float, typer.Option(help="seconds to wait at most")] = 120.0,
+) -> None:
+    """Wish a deployment to stop. Its positions stay as they are."""
+    with _client() as client:
+        client.stop(name)
+        _say(f"{name} shall stop")
+        if wait:
+            _wait_until_ended(client, name, timeout)
+            _say(f"{name} has stopped")
+
+
+@app.command()
+def ps(as_json: Json = False) -> None:
+    """Every deployment: what is wished, what is, and since when."""
+    import json
+
+    with _client() as client:
+        rows = client.deployments()
+    if as_json:
+        print(json.dumps(rows))
+        return
+    from cashup.cli.table import print_table
+
+    header = ["deployment", "account", "shall be", "is", "attempt", "last decided bar", "message"]
+    print_table(header, [_line(row) for row in rows])
+
+
+@app.command()
+def logs(
+    name: Name,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until Ctrl-C")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="how many lines of the past")] = 100,
+) -> None:
+    """What the workers of a deployment wrote."""
+    from cashup.errors import NotFound
+    from cashup.settings import load_settings
+
+    path = load_settings().home_path / "logs" / f"{name}.log"
+    if not path.is_file():
+        raise NotFound(f"{name} has no log at {path}; was it ever started on this machine?")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        from collections import deque
+
+        for line in deque(file, maxlen=lines):
+            sys.stdout.write(line)
+        sys.stdout.flush()
+        if follow:
+            _follow(path, file.tell())
+
+
+def _follow(path: Path, position: int) -> None:
+    """Print what is appended to `path`, which is replaced when it has grown too long."""
+    import time
+
+    while True:
+        size = path.stat().st_size if path.exists() else 0
+        if size < position:
+            position = 0
+        if size > position:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                file.seek(position)
+                sys.stdout.write(file.read())
+                sys.stdout.flush()
+                position = file.tell()
+        time.sleep(0.2)
+
+
+def _apply(client: Client, specs: Mapping[str, Row], *, prune: bool) -> None:
+    """Store what differs, wish everything in `specs` to run, and say so."""
+    known = {row["name"]: row for row in client.deployments()}
+    for name, spec in specs.items():
+        changes = _changes(known.get(name), spec)
+        _say(f"{name}: {changes or 'as it was'}")
+        if changes:
+            client.put_deployment(name, spec)
+    for name in specs:
+        if name not in known or known[name]["desired"] != "running":
+            client.start(name)
+    for name, row in known.items():
+        if name in specs or row["desired"] != "running":
+            continue
+        if prune:
+            client.stop(name)
+            _say(f"{name}: has no file any more and shall stop")
+        else:
+            _say(f"{name}: has no file any more; it goes on (stop it with `cashup live stop {name}` or --prune)")
+
+
+def _changes(row: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> str:
+    """What is new or different, for people; empty when nothing is."""
+    if row is None:
+        return "new"
+    stored = row.get("spec", row)
+    different = [
+        f"{key} {_short(stored.get(key))} -> {_short(value)}" for key, value in spec.items() if stored.get(key) != value
+    ]
+    return "; ".join(different)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}={part}" for key, part in value.items()) + "}"
+    return str(value)
+
+
+def _line(row: Row) -> list[str]:
+    from cashup.clock import isoformat
+
+    decided = row.get("last_decided")
+    return [
+        row["name"],
+        str(row.get("account", "")),
+        row["desired"],
+        str(row.get("state") or "never started"),
+        str(row.get("attempt") or ""),
+        isoformat(decided) if decided is not None else "",
+        str(row.get("message") or ""),
+    ]
+
+
+def _wait_until_ended(client: Client, name: str, timeout: float) -> None:
+    import time
+
+    from cashup.errors import WorkFailed
+
+    end = time.monotonic() + timeout
+    while client.deployment(name).get("state") in ("starting", "ready"):
+        if time.monotonic() > end:
+            raise WorkFailed(
+                f"{name} has not stopped within {timeout:g} s; is a supervisor running? see `cashup live logs {name}`"
+            )
+        time.sleep(0.2)
+
+
+def _client() -> Client:
+    from cashup.client import Client
+    from cashup.settings import load_settings
+
+    return Client.from_settings(load_settings())
+
+
+def _supervisor(client: Client) -> Any:
+    from cashup.settings import load_settings
+    from cashup.workers.supervisor import Supervisor
+
+    return Supervisor(client, load_settings().home_path, _say)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
