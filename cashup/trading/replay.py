@@ -8,13 +8,14 @@ On `rules.ideal_market`s it agrees with the vectorbt backtest; on a venue's mark
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cashup.clock import VirtualClock
 from cashup.errors import DataError, IntegrityError, UsageError
@@ -30,6 +31,9 @@ from cashup.types import ZERO, Market, Millis, Symbol, Trade
 Decisions = Literal["window", "frame"]
 """`window`: the strategy sees one trailing window per bar, as live; the truth. `frame`: it is asked once for all bars,
 as in a backtest; much faster, and equal as long as a row needs no more than its window."""
+
+Targets = NDArray[np.float64]
+"""What was decided at each bar from `warmup` on, but the last: time x symbol, NaN = keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +71,40 @@ def replay(
     capital: Decimal,
     slippage: Decimal = ZERO,
     limits: Limits = NO_LIMITS,
-    decisions: Decisions = "window",
+    decisions: Decisions | Targets = "window",
 ) -> Replayed:
     """Replay `strategy` over `bars`, whose first `warmup` bars are history.
 
     `markets` must know every symbol of the strategy and share one quote currency; `capital` is in that currency.
+    `decisions` says how the strategy is asked, or is what `ask` gave: one asking serves replays on several venues.
     Raises DataError when there are not enough bars, UsageError for markets that do not fit, and whatever the
     strategy raises.
     """
-    _check(strategy, bars, markets)
+    _check_markets(strategy, markets)
+    targets = ask(strategy, bars, decisions) if isinstance(decisions, str) else decisions
     run = _Run(strategy, bars, markets, capital, slippage, limits)
-    for position, targets in _targets(strategy, bars, decisions):
-        run.bar(position, targets)
+    for position, row in enumerate(targets.tolist(), start=strategy.warmup):
+        run.bar(position, row)
     return run.result()
+
+
+def ask(strategy: Strategy, bars: Bars, decisions: Decisions = "window") -> Targets:
+    """The targets of every bar whose decision is executed: all after the warm-up but the last.
+
+    Raises DataError when there is no such bar, and whatever the strategy raises.
+    """
+    if len(bars) < strategy.warmup + 2:
+        raise DataError(
+            f"a replay needs the warm-up of {strategy.warmup} bars and two more, and there are {len(bars)}; "
+            "load more bars or shorten the warm-up"
+        )
+    if decisions == "frame":
+        return strategy.targets(bars).to_numpy()[strategy.warmup : -1]
+    targets = np.empty((len(bars) - 1 - strategy.warmup, len(strategy.symbols)))
+    for row in range(len(targets)):
+        window = bars.rows(row, row + strategy.warmup + 1)
+        targets[row] = list(strategy.decide(window).values())
+    return targets
 
 
 def bars_per_second(
@@ -193,24 +218,7 @@ def exact(number: float) -> Decimal:
     return Decimal(repr(number))
 
 
-def _targets(strategy: Strategy, bars: Bars, decisions: Decisions) -> Iterator[tuple[int, Sequence[float]]]:
-    """(position, target per symbol) of every bar whose decision is executed."""
-    positions = range(strategy.warmup, len(bars) - 1)
-    if decisions == "frame":
-        rows = strategy.targets(bars).to_numpy()
-        yield from ((position, rows[position].tolist()) for position in positions)
-        return
-    for position in positions:
-        window = bars.rows(position - strategy.warmup, position + 1)
-        yield position, list(strategy.decide(window).values())
-
-
-def _check(strategy: Strategy, bars: Bars, markets: Mapping[Symbol, Market]) -> None:
-    if len(bars) < strategy.warmup + 2:
-        raise DataError(
-            f"a replay needs the warm-up of {strategy.warmup} bars and two more, and there are {len(bars)}; "
-            "load more bars or shorten the warm-up"
-        )
+def _check_markets(strategy: Strategy, markets: Mapping[Symbol, Market]) -> None:
     missing = [symbol for symbol in strategy.symbols if symbol not in markets]
     if missing:
         raise UsageError(f"there are no market rules for {', '.join(missing)}; add them to the venue")

@@ -1,0 +1,166 @@
+"""A replay beside the backtest of the same strategy on the same bars, and beside the venue's lots and ticks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cashup.exchanges.rules import gate_market, ideal_market
+from cashup.markets.lake import Lake
+from cashup.research.backtest import Backtest, backtest
+from cashup.research.result import Result
+from cashup.research.spec import RunSpec
+from cashup.research.trades import empty_orders
+from cashup.strategies.bars import Bars, to_index
+from cashup.strategies.strategy import Strategy
+from cashup.trading.parity import Line, Parity, Record, compare
+from cashup.trading.replay import Decisions, Replayed, ask, exact, replay
+from cashup.types import MONEY, Market, Side, Symbol
+
+TOLERANCE = Decimal("1e-9")
+"""The fraction by which a float64 backtest may differ from the same in Decimal."""
+
+
+class Replay(Result):
+    """What came of a replay, with the statistics and the picture of a backtest. `exact` holds it in Decimal."""
+
+    title = "replay"
+
+    def __init__(self, strategy: Strategy, bars: Bars, exactly: Replayed) -> None:
+        super().__init__(
+            equity=exactly.equity,
+            orders=_orders(exactly),
+            close=bars.close.iloc[strategy.warmup :],
+            timeframe=strategy.timeframe,
+            capital=float(exactly.capital),
+        )
+        self.exact = exactly
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """One strategy three times on the same bars: the backtest, the replay without steps, the replay on the venue.
+
+    `parity` compares the first two; `venue` against `ideal` is what the venue's steps cost.
+    """
+
+    backtest: Backtest
+    ideal: Replay
+    venue: Replay
+    parity: Parity
+
+    @property
+    def rounding_cost(self) -> Decimal:
+        """Final equity lost to lots, ticks and minimums, in quote currency (negative when they helped)."""
+        return self.ideal.exact.final_equity - self.venue.exact.final_equity
+
+    @property
+    def rounding_cost_ratio(self) -> Decimal:
+        """The same as a fraction of the final equity without steps."""
+        final = self.ideal.exact.final_equity
+        return MONEY.divide(self.rounding_cost, final) if final else Decimal(0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The replay's figures, then `backtest`, `parity`, `venue` and `rounding`; money as text, ratios as numbers.
+
+        `parity`: equal, matched, differences, first_differences, equity_difference (replay / backtest - 1).
+        `venue`: final_equity, orders, balances per asset, and how often each risk decision was taken.
+        `rounding`: cost in quote currency and as a ratio.
+        """
+        venue = self.venue.exact
+        return self.ideal.metrics() | {
+            "exact_final_equity": str(self.ideal.exact.final_equity),
+            "orders": len(self.ideal.exact.orders),
+            "bars": len(self.ideal.equity),
+            "symbols": list(self.ideal.exact.symbols),
+            "timeframe": self.ideal.timeframe,
+            "first_bar": self.ideal.equity.index[0].isoformat(),
+            "last_bar": self.ideal.equity.index[-1].isoformat(),
+            "data_version": self.backtest.data_version,
+            "backtest": self.backtest.metrics() | {"orders": len(self.backtest.orders)},
+            "parity": self.parity.to_json(),
+            "venue": self.venue.metrics()
+            | {
+                "exact_final_equity": str(venue.final_equity),
+                "orders": len(venue.orders),
+                "balances": {asset: str(amount) for asset, amount in sorted(venue.balances.items())},
+                "decisions": dict(sorted(Counter(decision.code for _, decision in venue.decisions).items())),
+            },
+            "rounding": {"cost": str(self.rounding_cost), "cost_ratio": float(self.rounding_cost_ratio)},
+        }
+
+    def report(self) -> str:
+        """The comparison for people."""
+        verdict = "replay and backtest agree" if self.parity.equal else "REPLAY AND BACKTEST DIFFER"
+        venue = self.venue.exact
+        return "\n".join(
+            [
+                f"{verdict}:",
+                *(f"  {line}" for line in self.parity.report().splitlines()),
+                "with the venue's lots, ticks and minimums:",
+                f"  {len(venue.orders)} orders, final equity {venue.final_equity:.2f}; "
+                f"rounding costs {self.rounding_cost:.2f} ({self.rounding_cost_ratio:.4%})",
+            ]
+        )
+
+
+def replay_report(strategy: Strategy, lake: Lake, spec: RunSpec, *, decisions: Decisions = "window") -> ReplayReport:
+    """Backtest and replay `strategy` on the bars that `spec` names.
+
+    Raises DataError when the lake lacks bars, NotebookError for a target that breaks the contract.
+    """
+    bars = lake.bars(spec.exchange, strategy.symbols, strategy.timeframe, spec.first, spec.last, warmup=strategy.warmup)
+    fee, capital, slippage = exact(spec.fee), exact(spec.capital), exact(spec.slippage)
+    steps_free = {symbol: ideal_market(symbol, fee) for symbol in strategy.symbols}
+    markets = venue_markets(lake, spec.exchange, strategy, fee)
+    tested = backtest(strategy, bars, spec)
+    targets = ask(strategy, bars, decisions)
+    ideal = replay(strategy, bars, steps_free, capital=capital, slippage=slippage, decisions=targets)
+    venue = replay(strategy, bars, markets, capital=capital, slippage=slippage, decisions=targets)
+    parity = compare(backtest_record(tested, bars), Record.of("replay", ideal), tolerance=TOLERANCE)
+    return ReplayReport(tested, Replay(strategy, bars, ideal), Replay(strategy, bars, venue), parity)
+
+
+def venue_markets(lake: Lake, exchange: str, strategy: Strategy, fee: Decimal) -> dict[Symbol, Market]:
+    """The venue's rules for the strategy's symbols, as the simulator has them on the same lake."""
+    return {
+        symbol: gate_market(symbol, lake.read(exchange, symbol, strategy.timeframe)["close"].tolist(), fee=fee)
+        for symbol in strategy.symbols
+    }
+
+
+def backtest_record(tested: Backtest, bars: Bars) -> Record:
+    """A backtest as a record: an order belongs to the bar before the one in which it was executed."""
+    rows = np.searchsorted(bars.times, pd.DatetimeIndex(tested.orders["timestamp"]).as_unit("ms").asi8) - 1
+    lines = [
+        Line(int(bars.times[row]), Symbol(symbol), Side(side), exact(quantity), exact(price))
+        for row, symbol, side, quantity, price in zip(
+            rows,
+            tested.orders["symbol"].tolist(),
+            tested.orders["side"].tolist(),
+            tested.orders["quantity"].tolist(),
+            tested.orders["price"].tolist(),
+            strict=True,
+        )
+    ]
+    return Record("backtest", lines, exact(float(tested.equity.iloc[-1])))
+
+
+def _orders(replayed: Replayed) -> pd.DataFrame:
+    """The executions as a result's orders: what entered or left the position, and the fee in quote currency."""
+    if not replayed.trades:
+        return empty_orders()
+    rows = []
+    for trade in replayed.trades:
+        in_base = trade.side is Side.BUY and trade.fee_currency == trade.symbol.split("/")[0]
+        fee = trade.fee * trade.price if in_base else trade.fee
+        quantity = trade.quantity - trade.fee if in_base else trade.quantity
+        rows.append((trade.symbol, trade.side.value, float(quantity), float(trade.price), float(fee)))
+    frame = pd.DataFrame(rows, columns=["symbol", "side", "quantity", "price", "fee"])
+    frame.insert(0, "timestamp", to_index(np.array([trade.time for trade in replayed.trades], dtype=np.int64)))
+    return frame
