@@ -55,6 +55,7 @@ class Streams:
         self.gatekeeper = gatekeeper
         self.heartbeat = heartbeat
         self._connections: set[_Connection] = set()
+        self._changed = asyncio.Event()
         venue.notify = self.tell
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
@@ -78,6 +79,12 @@ class Streams:
         """Say goodbye to every client."""
         for connection in list(self._connections):
             await connection.socket.close(code=1001, message=b"going away")
+
+    async def followed(self, *channels: str) -> None:
+        """Wait until somebody follows every one of `channels`."""
+        while not set(channels) <= {topic[0] for connection in self._connections for topic in connection.topics}:
+            self._changed.clear()
+            await self._changed.wait()
 
     async def beat(self) -> None:
         """Repeat the open candle and the ticker every two seconds, as Gate does, until cancelled."""
@@ -195,6 +202,7 @@ class Streams:
             connection.topics |= topics
         else:
             connection.topics -= topics
+        self._changed.set()
         return None
 
     def _private(self, frame: Mapping[str, Any], channel: str) -> set[Topic]:
