@@ -1,0 +1,137 @@
+"""`cashup replay`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cashup.cli.params import Params, ParamsCommand, read_params
+
+if TYPE_CHECKING:
+    from cashup.research.replay import Replay, ReplayReport
+    from cashup.research.spec import RunSpec
+    from cashup.types import Millis
+
+
+def replay(
+    notebook: Annotated[Path, typer.Argument(help="the notebook, such as notebooks/sma_cross.ipynb")],
+    param: Params = None,
+    start: Annotated[str | None, typer.Option(help="the first decision, such as 2025-01-01 (UTC)")] = None,
+    end: Annotated[str | None, typer.Option(help="bars that open from here on are left out")] = None,
+    exchange: Annotated[str, typer.Option(help="the exchange the bars were imported for")] = "gate",
+    capital: Annotated[float, typer.Option(help="the equity to start with, in quote currency")] = 10_000.0,
+    fee: Annotated[float, typer.Option(help="the fee of every order, as a ratio")] = 0.001,
+    slippage: Annotated[float, typer.Option(help="how much worse than the open orders fill, as a ratio")] = 0.0,
+    decisions: Annotated[
+        str, typer.Option(help="window: ask the strategy bar by bar, as live; frame: once for all bars, faster")
+    ] = "window",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
+) -> None:
+    """Drive a notebook's strategy bar by bar through the code that trades live, and compare with its backtest.
+
+    The JSON holds the figures of the replay without rounding (`total_return sharpe max_drawdown trades final_equity
+    orders ...`), `backtest` (the same of the backtest), `parity` (whether both made the same orders), `venue` (the
+    replay with the venue's lots, ticks and minimums), `rounding` (what those cost), and what it was made of:
+    `notebook_hash data_version run_id output`. The orders of both replays are in the file `output`.
+    """
+    import json
+
+    from cashup.clock import WallClock
+    from cashup.errors import UsageError
+    from cashup.markets.lake import Lake
+    from cashup.research.replay import replay_report
+    from cashup.research.spec import RunSpec
+    from cashup.settings import load_settings
+    from cashup.strategies.notebook import load_strategy, notebook_hash
+    from cashup.strategies.registry import new_run_id
+
+    if decisions not in ("window", "frame"):
+        raise UsageError(f"--decisions is window or frame; it is {decisions!r}")
+    settings, now = load_settings(), WallClock().now()
+    params = read_params(notebook, param)
+    spec = RunSpec(
+        mode="replay",
+        exchange=exchange,
+        start=start,
+        end=end,
+        capital=capital,
+        fee=fee,
+        slippage=slippage,
+        run_id=new_run_id(now),
+    )
+    strategy = load_strategy(notebook, params)
+    report = replay_report(strategy, Lake(settings.lake_path), spec, decisions=decisions)  # type: ignore[arg-type]
+    output = settings.home_path / "runs" / str(spec.run_id) / "replay.json"
+    document = report.to_json() | {
+        "notebook_hash": notebook_hash(notebook),
+        "run_id": str(spec.run_id),
+        "output": str(output),
+    }
+    _store(output, document, report)
+    _record(notebook, params, spec, report, output, now)
+    if as_json:
+        typer.echo(json.dumps(document))
+    else:
+        typer.echo(report.report())
+        typer.echo(f"recorded as {spec.run_id}: {output}")
+
+
+def _store(path: Path, document: Mapping[str, Any], report: ReplayReport) -> None:
+    """The report with every order of both replays, as a file that is there as a whole or not at all."""
+    import json
+
+    orders = {name: _lines(replayed) for name, replayed in (("ideal", report.ideal), ("venue", report.venue))}
+    path.parent.mkdir(parents=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({**document, "order_lines": orders}, indent=1), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _lines(replayed: Replay) -> list[dict[str, Any]]:
+    from cashup.trading.parity import Record
+
+    return [
+        {"bar": line.bar, "symbol": line.symbol, "side": line.side, "quantity": str(line.quantity)}
+        | {"price": str(line.price)}
+        for line in Record.of("replay", replayed.exact).lines
+    ]
+
+
+def _record(
+    notebook: Path, params: Mapping[str, Any], spec: RunSpec, report: ReplayReport, output: Path, now: Millis
+) -> None:
+    """Enter the replay into the registry of runs."""
+    from dataclasses import asdict
+
+    from cashup.cli.research import seed_of, with_database
+    from cashup.strategies.notebook import notebook_hash
+    from cashup.strategies.registry import Run, environment_hash, record_run
+
+    figures = report.ideal.metrics() | {
+        "equals_backtest": report.parity.equal,
+        "venue_final_equity": float(report.venue.exact.final_equity),
+        "rounding_cost_ratio": float(report.rounding_cost_ratio),
+    }
+    run = Run(
+        id=str(spec.run_id),
+        kind="replay",
+        notebook=str(notebook),
+        notebook_hash=notebook_hash(notebook),
+        params=params,
+        spec={name: value for name, value in asdict(spec).items() if name not in ("result_path", "run_id", "mode")},
+        data_version=report.backtest.data_version,
+        lock_hash=environment_hash(),
+        seed=seed_of(notebook, params),
+        metrics=figures,
+        output=str(output),
+        created=now,
+    )
+    with_database(lambda database: record_run(database, run))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file to `app`."""
+    app.command(cls=ParamsCommand)(replay)
