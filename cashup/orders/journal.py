@@ -94,7 +94,7 @@ ADD_ORDERS = Write(
     "add_orders",
     orders,
     (
-        *("client_order_id", "account", "deployment", "intent", "origin", "symbol", "side", "type"),
+        *("client_order_id", "account", "deployment", "intent", "bar", "origin", "symbol", "side", "type"),
         *("quantity", "cost", "price", "time_in_force", "state", "exchange_order_id", "traded", "spent", "reported"),
         *("fees", "reason", "reserved_asset", "reserved", "limits", "created_at", "updated_at"),
     ),

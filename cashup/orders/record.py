@@ -31,6 +31,7 @@ class Record:
     account: str
     deployment: str
     intent: str
+    bar: Millis
     reserved_asset: str
     reserved: Decimal
     limits: Mapping[str, Any]
@@ -73,6 +74,7 @@ class Record:
             "account": self.account,
             "deployment": self.deployment,
             "intent": self.intent,
+            "bar": self.bar,
             "origin": "cashup",
             "symbol": order.symbol,
             "side": order.side.value,
@@ -113,6 +115,7 @@ def view(row: Mapping[str, Any]) -> dict[str, Any]:
         "account": row["account"],
         "deployment": row["deployment"],
         "intent": row["intent"],
+        "bar": row["bar"],
         "origin": row["origin"],
         "symbol": row["symbol"],
         "side": row["side"],
@@ -167,6 +170,7 @@ def read(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Record:
         account=row["account"],
         deployment=row["deployment"],
         intent=row["intent"],
+        bar=row["bar"],
         reserved_asset=row["reserved_asset"],
         reserved=row["reserved"],
         limits=row["limits"],

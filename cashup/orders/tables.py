@@ -40,6 +40,7 @@ orders = Table(
     Column("account", Text, nullable=False),
     Column("deployment", Text),
     Column("intent", Text),
+    moment("bar", nullable=True),
     Column("origin", Text, nullable=False, server_default="cashup"),
     Column("symbol", Text, nullable=False),
     Column("side", Text, nullable=False),

@@ -210,6 +210,7 @@ class Desk:
             account=self.account,
             deployment=self.deployment,
             intent=intent.key,
+            bar=intent.request.bar,
             reserved_asset=asset,
             reserved=amount,
             limits=self.limits_row,

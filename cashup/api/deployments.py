@@ -1,0 +1,167 @@
+"""Deployments, their attempts, and the supervisor's lease."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from cashup.api.access import DeploymentReader, GatewayParts, Reader, Trader
+from cashup.api.answers import Rows
+from cashup.trading import views
+from cashup.trading.deployments import Spec
+
+router = APIRouter()
+
+_TRADING: list[Any] = ["trading"]
+_STRATEGY: list[Any] = ["strategy"]
+
+
+class LimitsBody(BaseModel):
+    """What the deployment may do at most."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_order_cost: Decimal | None = Field(None, gt=0, description="the most one order may add, in quote currency")
+
+
+class DeploymentBody(BaseModel):
+    """What shall run. Money is text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    notebook: str = Field(min_length=1, max_length=4096)
+    params: dict[str, Any] = Field(default_factory=dict)
+    account: str = Field(min_length=1, max_length=63)
+    capital: Decimal = Field(gt=0, le=Decimal(10) ** 15, max_digits=34)
+    symbols: list[str] | None = Field(None, max_length=100)
+    timeframe: str | None = Field(None, max_length=8)
+    limits: LimitsBody = Field(default_factory=LimitsBody)
+
+    @field_validator("capital", mode="before")
+    @classmethod
+    def _money_is_text(cls, value: object) -> object:
+        if isinstance(value, float):
+            raise ValueError(f'write money as text: "{value}"')  # noqa: TRY004  (pydantic reports ValueError only)
+        return value
+
+    def spec(self) -> Spec:
+        """As it is stored."""
+        limits = {name: f"{value:f}" for name, value in self.limits.model_dump(exclude_none=True).items()}
+        document = self.model_dump(mode="python", exclude_none=True) | {
+            "capital": f"{self.capital:f}",
+            "limits": limits,
+        }
+        return Spec(self.notebook, self.account, self.capital, document)
+
+
+class FinishBody(BaseModel):
+    """How an attempt ended."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Literal["finished", "failed"]
+    exit_code: int | None = None
+    message: str = Field("", max_length=10_000)
+    output: str | None = Field(None, max_length=4096)
+
+
+class LeaseBody(BaseModel):
+    """Who wants to start workers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    holder: str = Field(min_length=1, max_length=200)
+
+
+@router.get("/deployments", tags=_TRADING)
+async def list_deployments(claims: Reader, gateway: GatewayParts) -> list[dict[str, Any]]:
+    """Every deployment, what is wished of it and what its newest attempt does."""
+    return await gateway.deployments.all()
+
+
+@router.get("/deployments/{name}", tags=_TRADING)
+async def get_deployment(name: str, claims: DeploymentReader, gateway: GatewayParts) -> dict[str, Any]:
+    """One deployment."""
+    return await gateway.deployments.get(name)
+
+
+@router.put("/deployments/{name}", tags=_TRADING)
+async def put_deployment(name: str, body: DeploymentBody, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+    """Store what shall run; it runs when it is started."""
+    await gateway.accounts.get(body.account)
+    return await gateway.deployments.put(name, body.spec(), by=claims.subject)
+
+
+@router.post("/deployments/{name}/start", tags=_TRADING)
+async def start_deployment(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+    """Wish it to run. Its capital is taken out of what is free on the account."""
+    return await gateway.deployments.start(name, by=claims.subject)
+
+
+@router.post("/deployments/{name}/stop", tags=_TRADING)
+async def stop_deployment(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+    """Wish it to stop; what it holds stays as it is."""
+    return await gateway.deployments.stop(name, by=claims.subject)
+
+
+@router.get("/deployments/{name}/orders", tags=["order"])
+async def deployment_orders(name: str, claims: DeploymentReader, gateway: GatewayParts) -> Rows:
+    """The orders of a deployment, oldest first."""
+    await gateway.deployments.status(name)
+    return Rows(await views.list_orders(gateway.database, name))
+
+
+@router.get("/deployments/{name}/fills", tags=["order"])
+async def deployment_fills(name: str, claims: DeploymentReader, gateway: GatewayParts) -> Rows:
+    """The executions of a deployment, oldest first."""
+    await gateway.deployments.status(name)
+    return Rows(await views.list_fills(gateway.database, name))
+
+
+@router.get("/deployments/{name}/positions", tags=_TRADING)
+async def deployment_positions(name: str, claims: DeploymentReader, gateway: GatewayParts) -> Rows:
+    """What a deployment holds."""
+    await gateway.deployments.status(name)
+    return Rows(await views.list_positions(gateway.database, name))
+
+
+@router.get("/deployments/{name}/equity", tags=_TRADING)
+async def deployment_equity(name: str, claims: DeploymentReader, gateway: GatewayParts) -> Rows:
+    """What the book was worth right after the close of each decided bar, oldest first."""
+    await gateway.deployments.status(name)
+    return Rows(await views.list_equity(gateway.database, name))
+
+
+@router.post("/deployments/{name}/attempts", tags=_STRATEGY, status_code=201)
+async def new_attempt(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+    """Begin an attempt: older ones lose, and the token in the answer is for the new one's worker alone."""
+    return await gateway.deployments.new_attempt(name, claims)
+
+
+@router.post("/deployments/{name}/attempts/{number}/heartbeat", tags=_STRATEGY, status_code=204)
+async def heartbeat(name: str, number: int, claims: Trader, gateway: GatewayParts) -> None:
+    """The worker process of this attempt lives."""
+    await gateway.deployments.heartbeat(name, number)
+
+
+@router.post("/deployments/{name}/attempts/{number}/finish", tags=_STRATEGY, status_code=204)
+async def finish_attempt(name: str, number: int, body: FinishBody, claims: Trader, gateway: GatewayParts) -> None:
+    """Record how an attempt ended."""
+    await gateway.deployments.finish(
+        name, number, state=body.state, exit_code=body.exit_code, message=body.message, output=body.output
+    )
+
+
+@router.post("/supervisor/lease", tags=_STRATEGY)
+async def take_supervision(body: LeaseBody, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+    """Take or renew the right to start workers; 409 while another supervisor has it."""
+    return {"holder": body.holder, "expires": await gateway.deployments.take_supervision(body.holder)}
+
+
+@router.delete("/supervisor/lease", tags=_STRATEGY, status_code=204)
+async def end_supervision(holder: str, claims: Trader, gateway: GatewayParts) -> None:
+    """Give the right to start workers back."""
+    await gateway.deployments.end_supervision(holder)

@@ -1,0 +1,65 @@
+"""Orders, fills, positions and events over all deployments, and what an operator accepts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from cashup.api.access import GatewayParts, Reader, Trader
+from cashup.api.answers import Rows
+from cashup.storage.outbox import read_events
+from cashup.trading import views
+
+router = APIRouter()
+
+Limit = Annotated[int, Query(ge=1, le=views.MOST, description="the newest so many rows")]
+Deployment = Annotated[str | None, Query(max_length=63, description="of this deployment only")]
+
+
+@router.get("/orders", tags=["order"])
+async def list_orders(
+    claims: Reader, gateway: GatewayParts, deployment: Deployment = None, limit: Limit = views.MOST
+) -> Rows:
+    """Orders, oldest first."""
+    return Rows(await views.list_orders(gateway.database, deployment, limit))
+
+
+@router.get("/fills", tags=["order"])
+async def list_fills(
+    claims: Reader, gateway: GatewayParts, deployment: Deployment = None, limit: Limit = views.MOST
+) -> Rows:
+    """Executions, oldest first."""
+    return Rows(await views.list_fills(gateway.database, deployment, limit))
+
+
+@router.get("/positions", tags=["trading"])
+async def list_positions(claims: Reader, gateway: GatewayParts, deployment: Deployment = None) -> Rows:
+    """What is held."""
+    return Rows(await views.list_positions(gateway.database, deployment))
+
+
+@router.get("/events", tags=["notification"])
+async def list_events(
+    claims: Reader,
+    gateway: GatewayParts,
+    stream: Annotated[str | None, Query(max_length=100, description="such as deployment:demo or account:*")] = None,
+    after: Annotated[int, Query(ge=0, description="events with a higher number only")] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
+) -> Rows:
+    """What happened, in order. Ask again with the last number to go on."""
+    async with gateway.database.connect() as connection:
+        events = await read_events(connection, after, None if stream is None else [stream], limit)
+    return Rows(
+        [
+            {"seq": event.seq, "stream": event.stream, "kind": event.kind.value, "at": event.at, "data": event.data}
+            for event in events
+        ]
+    )
+
+
+@router.post("/accounts/{name}/accept-difference", tags=["exchange"], status_code=204)
+async def accept_difference(name: str, claims: Trader, gateway: GatewayParts) -> None:
+    """You have looked: the difference that blocks the account is booked as it is, and the account compared again."""
+    await gateway.accounts.get(name)
+    await gateway.engine.accept_difference(name, claims.subject)

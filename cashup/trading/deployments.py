@@ -1,0 +1,307 @@
+"""Deployments: what shall run, its attempts, and who may start workers.
+
+An attempt's number is its fence. A new attempt takes the fence of the older ones: their intents are refused from that
+commit on, whatever they still believe.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Select, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from cashup.clock import Clock
+from cashup.errors import Conflict, DeploymentError, NotFound
+from cashup.events import EventKind
+from cashup.orders.journal import NOW
+from cashup.storage.database import transaction
+from cashup.storage.outbox import emit
+from cashup.trading.desks import Funding
+from cashup.trading.engine import Engine
+from cashup.trading.tables import attempts, books, deployments, supervisor_leases
+from cashup.types import Millis
+from cashup.users.audit import record
+from cashup.users.tokens import Audience, Claims, Tokens
+
+SUPERVISOR_LEASE: Millis = 10_000
+"""How long a supervisor may be silent before another one may take over."""
+
+DEFAULT_QUOTE = "USDT"
+"""The currency of the capital when the spec names no symbols."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_READY_SECONDS = 25.0
+_SUPERVISOR = "supervisor"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a worker's connection must know of its deployment. `decided` is the last bar that has an intent."""
+
+    account: str
+    desired: str
+    fence: int
+    decided: Millis | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What shall run, as it is stored. `capital` is in the quote currency of the symbols."""
+
+    notebook: str
+    account: str
+    capital: Decimal
+    document: Mapping[str, Any]
+
+    @property
+    def quote(self) -> str:
+        """The currency that the deployment trades in."""
+        symbols = self.document.get("symbols") or ()
+        quotes = {symbol.partition("/")[2].partition(":")[0] for symbol in symbols}
+        if len(quotes) > 1 or "" in quotes:
+            raise DeploymentError(f"the symbols of a deployment share one quote currency, not {', '.join(symbols)}")
+        return quotes.pop() if quotes else DEFAULT_QUOTE
+
+
+class Deployments:
+    """The deployments of one database. `emitted` is called after each commit with events in it."""
+
+    def __init__(
+        self, database: AsyncEngine, engine: Engine, tokens: Tokens, clock: Clock, emitted: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._engine = engine
+        self._tokens = tokens
+        self._clock = clock
+        self._emitted = emitted
+
+    # -- what shall run -------------------------------------------------------------------------------------------
+
+    async def all(self) -> list[dict[str, Any]]:
+        """Every deployment with its newest attempt, by name."""
+        async with self._database.connect() as connection:
+            return [_view(dict(row)) for row in (await connection.execute(_query())).mappings()]
+
+    async def get(self, name: str) -> dict[str, Any]:
+        """One deployment; raises NotFound."""
+        async with self._database.connect() as connection:
+            row = (await connection.execute(_query().where(deployments.c.name == name))).mappings().first()
+        if row is None:
+            raise _unknown(name)
+        return _view(dict(row))
+
+    async def status(self, name: str) -> Status:
+        """What is wished of the deployment and how far it is; raises NotFound."""
+        query = (
+            select(deployments.c.account, deployments.c.desired, deployments.c.fence, books.c.decided)
+            .outerjoin(books, books.c.deployment == deployments.c.name)
+            .where(deployments.c.name == name)
+        )
+        async with self._database.connect() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            raise _unknown(name)
+        return Status(row.account, row.desired, row.fence, row.decided)
+
+    async def put(self, name: str, spec: Spec, *, by: str) -> dict[str, Any]:
+        """Store what shall run. A running deployment gets capital and limits at once, the rest with its next attempt.
+
+        Raises DeploymentError for a bad name, Conflict when the book lies on another account or the money is not there.
+        """
+        if not _NAME.fullmatch(name):
+            raise DeploymentError(f"{name!r} cannot be a deployment's name; use small letters, digits and . _ -")
+        quote = spec.quote
+        async with self._database.connect() as connection:
+            old = (await connection.execute(select(deployments).where(deployments.c.name == name))).first()
+        if old is not None and (old.account, old.quote) != (spec.account, quote):
+            raise Conflict(f"{name} has its book in {old.quote} on account {old.account}; use another name")
+        if old is not None and old.desired == "running":
+            await self._engine.fund(spec.account, Funding(name, spec.capital, quote, spec.document))
+        now = self._clock.now()
+        values = {"spec": dict(spec.document), "capital": spec.capital, "updated_at": now}
+        new = insert(deployments).values(
+            name=name, account=spec.account, owner=by, quote=quote, created_at=now, **values
+        )
+        async with transaction(self._database) as connection:
+            await connection.execute(new.on_conflict_do_update(index_elements=[deployments.c.name], set_=values))
+            await record(connection, at=now, subject=by, action="deployment.put", target=name, detail=spec.document)
+            await self._changed(connection, name)
+        self._emitted()
+        return await self.get(name)
+
+    async def start(self, name: str, *, by: str) -> dict[str, Any]:
+        """Wish the deployment to run; its capital is booked first.
+
+        Raises Conflict when the account does not have the money, Unavailable when it cannot be traded, with the reason.
+        """
+        row = await self.get(name)
+        await self._engine.ready(row["account"], _READY_SECONDS)
+        await self._engine.fund(row["account"], Funding(name, Decimal(row["capital"]), row["quote"], row["spec"]))
+        return await self._wish(name, "running", by)
+
+    async def stop(self, name: str, *, by: str) -> dict[str, Any]:
+        """Wish the deployment to stop; what it holds stays as it is."""
+        await self.get(name)
+        return await self._wish(name, "stopped", by)
+
+    async def _wish(self, name: str, desired: str, by: str) -> dict[str, Any]:
+        now = self._clock.now()
+        async with transaction(self._database) as connection:
+            wished = update(deployments).where(deployments.c.name == name).values(desired=desired, updated_at=now)
+            await connection.execute(wished)
+            action = "deployment.start" if desired == "running" else "deployment.stop"
+            await record(connection, at=now, subject=by, action=action, target=name)
+            await self._changed(connection, name)
+        self._emitted()
+        return await self.get(name)
+
+    async def _changed(self, connection: AsyncConnection, name: str) -> None:
+        row = (await connection.execute(_query().where(deployments.c.name == name))).mappings().one()
+        view = _view(dict(row))
+        data = {"deployment": name, "desired": view["desired"], "state": view["state"]}
+        await self._emit(connection, name, EventKind.DEPLOYMENT_CHANGED, data)
+
+    # -- attempts -------------------------------------------------------------------------------------------------
+
+    async def new_attempt(self, name: str, claims: Claims) -> dict[str, Any]:
+        """Begin an attempt on behalf of `claims`; older ones are lost. Raises Conflict when it shall not run."""
+        spec = (await self.get(name))["spec"]
+        now = self._clock.now()
+        async with transaction(self._database) as connection:
+            wanted = (deployments.c.name == name) & (deployments.c.desired == "running")
+            raised = update(deployments).where(wanted).values(fence=deployments.c.fence + 1)
+            fence = (await connection.execute(raised.returning(deployments.c.fence))).scalar_one_or_none()
+            if fence is None:
+                raise Conflict(f"{name} shall not run; start it with `cashup live start {name}`")
+            unfinished = (attempts.c.deployment == name) & attempts.c.finished_at.is_(None)
+            lost = update(attempts).where(unfinished)
+            await connection.execute(lost.values(state="lost", finished_at=now, message=f"replaced by attempt {fence}"))
+            row = {"deployment": name, "number": fence, "state": "starting", "started_at": now, "heartbeat_at": now}
+            await connection.execute(insert(attempts).values(row))
+            await record(connection, at=now, subject=claims.subject, action="attempt.start", target=f"{name}/{fence}")
+            data = {"deployment": name, "attempt": fence}
+            await self._emit(connection, name, EventKind.ATTEMPT_STARTED, data)
+        self._emitted()
+        token = self._tokens.issue(
+            claims.subject,
+            Audience.WORKER,
+            role=claims.role,
+            session=claims.session,
+            deployment=name,
+            attempt=fence,
+            fence=fence,
+        )
+        work = {"notebook": spec["notebook"], "params": spec.get("params", {})}
+        return {"attempt": fence, "fence": fence, "token": token, **work}
+
+    async def ready(self, name: str, number: int, bar: Millis | None) -> None:
+        """The attempt's worker has its bars and waits for the next close; `bar` is its newest closed one."""
+        async with transaction(self._database) as connection:
+            one = _attempt(name, number) & attempts.c.state.in_(("starting", "ready"))
+            changed = update(attempts).where(one).values(state="ready", bar=bar, heartbeat_at=self._clock.now())
+            if (await connection.execute(changed)).rowcount:
+                data = {"deployment": name, "attempt": number, "bar": bar}
+                await self._emit(connection, name, EventKind.ATTEMPT_READY, data)
+        self._emitted()
+
+    async def heartbeat(self, name: str, number: int) -> None:
+        """The attempt's worker process lives. Raises NotFound when there is no such attempt."""
+        async with transaction(self._database) as connection:
+            changed = update(attempts).where(_attempt(name, number)).values(heartbeat_at=self._clock.now())
+            if (await connection.execute(changed)).rowcount == 0:
+                raise NotFound(f"{name} has no attempt {number}")
+
+    async def finish(
+        self, name: str, number: int, *, state: str, exit_code: int | None, message: str, output: str | None
+    ) -> None:
+        """Record how an attempt ended (`finished` or `failed`). Raises Conflict when its end is recorded already."""
+        values = {"state": state, "exit_code": exit_code, "message": message, "output": output}
+        now = self._clock.now()
+        async with transaction(self._database) as connection:
+            open_ = _attempt(name, number) & attempts.c.finished_at.is_(None)
+            changed = update(attempts).where(open_).values(finished_at=now, heartbeat_at=now, **values)
+            if (await connection.execute(changed)).rowcount == 0:
+                raise Conflict(f"attempt {number} of {name} has ended already, or was replaced by a newer one")
+            data = {"deployment": name, "attempt": number, "state": state, "message": message}
+            await self._emit(connection, name, EventKind.ATTEMPT_FINISHED, data)
+        self._emitted()
+
+    async def _emit(self, connection: AsyncConnection, name: str, kind: EventKind, data: Mapping[str, Any]) -> None:
+        await emit(connection, f"deployment:{name}", kind, data, self._clock.now())
+
+    # -- the supervisor -------------------------------------------------------------------------------------------
+
+    async def take_supervision(self, holder: str) -> Millis:
+        """Take or renew the right to start workers; when it ends. Raises Conflict while another one has it."""
+        lease = supervisor_leases.c
+        new = insert(supervisor_leases).values(name=_SUPERVISOR, holder=holder, expires=NOW + SUPERVISOR_LEASE)
+        taken = new.on_conflict_do_update(
+            index_elements=[lease.name],
+            set_={"holder": holder, "expires": NOW + SUPERVISOR_LEASE},
+            where=or_(lease.holder == holder, lease.expires < NOW),
+        )
+        async with transaction(self._database) as connection:
+            expires = (await connection.execute(taken.returning(lease.expires))).scalar_one_or_none()
+            if expires is None:
+                other = (await connection.execute(select(lease.holder))).scalar_one()
+                raise Conflict(f"supervisor {other} is at work; stop it first, or wait {SUPERVISOR_LEASE // 1000} s")
+        return int(expires)
+
+    async def end_supervision(self, holder: str) -> None:
+        """Give the right back; nothing happens when another one has it."""
+        async with transaction(self._database) as connection:
+            mine = supervisor_leases.c.holder == holder
+            await connection.execute(update(supervisor_leases).where(mine).values(expires=0))
+
+
+def _query() -> Select[Any]:
+    """Deployments with their newest attempt and the last decided bar."""
+    newest = and_(attempts.c.deployment == deployments.c.name, attempts.c.number == deployments.c.fence)
+    attempt = func.to_jsonb(attempts.table_valued()).label("attempt")
+    return (
+        select(deployments, attempt, books.c.decided)
+        .outerjoin(attempts, newest)
+        .outerjoin(books, books.c.deployment == deployments.c.name)
+        .order_by(deployments.c.name)
+    )
+
+
+def _view(row: dict[str, Any]) -> dict[str, Any]:
+    """A deployment as the API shows it."""
+    spec = row["spec"]
+    attempt = row["attempt"]
+    return {
+        "name": row["name"],
+        "account": row["account"],
+        "owner": row["owner"],
+        "notebook": spec["notebook"],
+        "params": spec.get("params", {}),
+        "capital": f"{row['capital']:f}",
+        "quote": row["quote"],
+        "symbols": spec.get("symbols"),
+        "timeframe": spec.get("timeframe"),
+        "limits": spec.get("limits", {}),
+        "spec": spec,
+        "desired": row["desired"],
+        "fence": row["fence"],
+        "state": attempt["state"] if attempt else None,
+        "message": attempt["message"] if attempt else "",
+        "attempt": {key: value for key, value in attempt.items() if key != "deployment"} if attempt else None,
+        "last_decided": row["decided"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+    }
+
+
+def _attempt(name: str, number: int) -> Any:
+    return (attempts.c.deployment == name) & (attempts.c.number == number)
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"there is no deployment {name}; `cashup live ps` shows what there is")

@@ -1,0 +1,145 @@
+"""Deployments, attempts and the supervisor's lease on a real database, with the engine beneath."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cashup.clock import WallClock
+from cashup.errors import Conflict, DeploymentError, NotFound
+from cashup.exchanges.base import Exchange
+from cashup.exchanges.paper import PaperExchange
+from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
+from cashup.orders.journal import FenceLost
+from cashup.trading.deployments import Deployments, Spec
+from cashup.trading.engine import Engine
+from cashup.trading.intents import parse_request
+from cashup.users.roles import Role
+from cashup.users.tokens import Audience, Claims, Tokens
+from tests.integration.trading.conftest import BTC, Prices
+
+ANN = Claims("ann", Role.TRADER, Audience.API, 1, "id", 0)
+
+
+def spec(capital: str = "10000", account: str = "main", **more: object) -> Spec:
+    document = {"notebook": "sma.ipynb", "params": {"fast": 10}, "account": account, "capital": capital, **more}
+    return Spec("sma.ipynb", account, Decimal(capital), document)
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Tokens:
+    return Tokens(tmp_path, WallClock())
+
+
+@pytest.fixture
+async def engine(
+    database: AsyncEngine, venue: PaperVenue, paper_account: PaperAccount, marks: Prices
+) -> AsyncIterator[Engine]:
+    exchange = PaperExchange(venue, paper_account)
+
+    async def connect(account: str) -> tuple[str, Exchange]:
+        return "gate", exchange
+
+    engine = Engine(database, WallClock(), marks, connect)
+    yield engine
+    await engine.stop()
+
+
+@pytest.fixture
+def deployments(database: AsyncEngine, engine: Engine, tokens: Tokens) -> Deployments:
+    return Deployments(database, engine, tokens, WallClock(), lambda: None)
+
+
+async def test_from_spec_to_attempt(deployments: Deployments, tokens: Tokens) -> None:
+    row = await deployments.put("demo", spec(symbols=["BTC/USDT"], timeframe="1h"), by="ann")
+    assert (row["desired"], row["attempt"], row["capital"], row["quote"]) == ("stopped", None, "10000", "USDT")
+    with pytest.raises(Conflict, match="shall not run"):
+        await deployments.new_attempt("demo", ANN)
+    await deployments.start("demo", by="ann")
+    attempt = await deployments.new_attempt("demo", ANN)
+    assert (attempt["attempt"], attempt["notebook"], attempt["params"]) == (1, "sma.ipynb", {"fast": 10})
+    claims = tokens.verify(attempt["token"], Audience.WORKER)
+    assert (claims.subject, claims.deployment, claims.attempt, claims.fence) == ("ann", "demo", 1, 1)
+    await deployments.ready("demo", 1, 3_600_000)
+    await deployments.heartbeat("demo", 1)
+    row = await deployments.get("demo")
+    assert (row["state"], row["attempt"]["number"], row["attempt"]["bar"]) == ("ready", 1, 3_600_000)
+    assert [row["name"] for row in await deployments.all()] == ["demo"]
+
+
+async def test_a_new_attempt_takes_the_fence(deployments: Deployments, engine: Engine) -> None:
+    await deployments.put("demo", spec(), by="ann")
+    await deployments.start("demo", by="ann")
+    await deployments.new_attempt("demo", ANN)
+    second = await deployments.new_attempt("demo", ANN)
+    request = parse_request("1", 1, {BTC: 0.5})
+    with pytest.raises(FenceLost):
+        await engine.submit("demo", 1, request)
+    answer = await engine.submit("demo", second["fence"], request)
+    assert len(answer["orders"]) == 1
+    with pytest.raises(Conflict, match="replaced"):
+        await deployments.finish("demo", 1, state="finished", exit_code=0, message="", output=None)
+
+
+async def test_intents_of_a_stopped_deployment_are_refused(deployments: Deployments, engine: Engine) -> None:
+    await deployments.put("demo", spec(), by="ann")
+    await deployments.start("demo", by="ann")
+    await deployments.new_attempt("demo", ANN)
+    await deployments.stop("demo", by="ann")
+    with pytest.raises(FenceLost):
+        await engine.submit("demo", 1, parse_request("1", 1, {BTC: 0.5}))
+    await deployments.start("demo", by="ann")
+    assert (await engine.submit("demo", 1, parse_request("1", 1, {BTC: 0.5})))["orders"]
+
+
+async def test_finish(deployments: Deployments) -> None:
+    await deployments.put("demo", spec(), by="ann")
+    await deployments.start("demo", by="ann")
+    await deployments.new_attempt("demo", ANN)
+    await deployments.finish("demo", 1, state="failed", exit_code=1, message="ValueError: x", output="1.ipynb")
+    row = await deployments.get("demo")
+    assert (row["state"], row["message"], row["attempt"]["exit_code"]) == ("failed", "ValueError: x", 1)
+    with pytest.raises(NotFound):
+        await deployments.heartbeat("demo", 7)
+
+
+async def test_capital_must_be_covered(deployments: Deployments, database: AsyncEngine) -> None:
+    await deployments.put("one", spec("20000"), by="ann")
+    await deployments.put("two", spec("6000"), by="ann")
+    await deployments.start("one", by="ann")
+    with pytest.raises(Conflict, match="5000 free"):
+        await deployments.start("two", by="ann")
+    assert (await deployments.get("two"))["desired"] == "stopped"
+    await deployments.put("one", spec("19000"), by="ann")  # running: the thousand is free at once
+    await deployments.start("two", by="ann")
+    with pytest.raises(Conflict, match="0 free"):
+        await deployments.put("one", spec("19001"), by="ann")
+    assert (await deployments.get("one"))["capital"] == "19000"
+    async with database.connect() as connection:
+        books = (await connection.execute(text("SELECT deployment, cash FROM books ORDER BY 1"))).all()
+    assert [tuple(row) for row in books] == [("one", Decimal(19000)), ("two", Decimal(6000))]
+
+
+async def test_a_book_stays_where_it_is(deployments: Deployments) -> None:
+    await deployments.put("demo", spec(), by="ann")
+    with pytest.raises(Conflict, match="another name"):
+        await deployments.put("demo", spec(account="other"), by="ann")
+    with pytest.raises(DeploymentError, match="one quote currency"):
+        await deployments.put("mixed", spec(symbols=["BTC/USDT", "ETH/USDC"]), by="ann")
+
+
+async def test_one_supervisor(deployments: Deployments) -> None:
+    await deployments.take_supervision("host:1")
+    await deployments.take_supervision("host:1")
+    with pytest.raises(Conflict, match="host:1"):
+        await deployments.take_supervision("host:2")
+    await deployments.end_supervision("host:2")  # not the holder: nothing happens
+    with pytest.raises(Conflict):
+        await deployments.take_supervision("host:2")
+    await deployments.end_supervision("host:1")
+    await deployments.take_supervision("host:2")
