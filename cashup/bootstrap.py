@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import structlog
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock, WallClock
+from cashup.errors import NotFound, Unavailable
+from cashup.exchanges.base import Exchange
+from cashup.markets.feed import Feed
+from cashup.monitoring.lag import LoopLag
 from cashup.settings import Settings
-from cashup.storage.database import create_engine
+from cashup.storage import schema
+from cashup.storage.database import check_safety, create_engine
+from cashup.storage.events import Events
 from cashup.storage.outbox import Relay
 from cashup.storage.redis import create_redis
 from cashup.storage.servers import open_servers
-from cashup.users.accounts import Accounts
+from cashup.trading.deployments import Deployments
+from cashup.trading.engine import Engine
+from cashup.types import Mode
+from cashup.users.accounts import Account, Accounts
 from cashup.users.passwords import Passwords
 from cashup.users.people import Login, People
 from cashup.users.throttle import LoginThrottle
 from cashup.users.tokens import Tokens
-from cashup.users.vault import Vault
+from cashup.users.vault import Credentials, Vault
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The parts of one gateway process."""
+    """The parts of one gateway process. `first_password` is the new admin's, when this start made one."""
 
     settings: Settings
     clock: Clock
@@ -35,23 +49,44 @@ class Gateway:
     people: People
     login: Login
     accounts: Accounts
+    feed: Feed
+    engine: Engine
+    deployments: Deployments
     relay: Relay
+    events: Events
+    lag: LoopLag
+    first_password: str | None = None
 
 
 @asynccontextmanager
 async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
-    """A running gateway; everything it started has ended when the block is left."""
+    """A running gateway; everything it started has ended when the block is left.
+
+    Raises StorageError for a database that may forget what it confirmed, or whose schema is another version's, and
+    Unavailable when database or Redis cannot be reached.
+    """
     clock = WallClock()
     async with AsyncExitStack() as stack:
-        servers = open_servers(settings)
+        servers = await asyncio.to_thread(open_servers, settings)
         stack.callback(servers.close)
         database = create_engine(servers.database_url, application="gateway")
         stack.push_async_callback(database.dispose)
         redis = create_redis(servers.redis_url)
         stack.push_async_callback(redis.aclose)
+        await _check_stores(database, redis, ours=servers.embedded is not None and settings.database_url is None)
         tokens = Tokens(settings.home_path, clock)
         people = People(database, Passwords(), clock)
-        yield Gateway(
+        accounts = Accounts(database, Vault(settings.home_path), clock)
+        venues = Venues(accounts, clock)
+        stack.push_async_callback(venues.close)
+        feed = Feed(venues.public, redis)
+        stack.push_async_callback(feed.close)
+        relay, events, lag = Relay(database, redis), Events(database, redis), LoopLag()
+        for name, work in (("relay", relay.run()), ("events", events.run()), ("lag", lag.run())):
+            stack.push_async_callback(_end, _begin(name, work))
+        engine = Engine(database, clock, feed, venues.private, emitted=relay.wake)
+        stack.push_async_callback(engine.stop)
+        gateway = Gateway(
             settings=settings,
             clock=clock,
             database=database,
@@ -59,6 +94,105 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             tokens=tokens,
             people=people,
             login=Login(people, tokens, LoginThrottle(redis)),
-            accounts=Accounts(database, Vault(settings.home_path), clock),
-            relay=Relay(database, redis),
+            accounts=accounts,
+            feed=feed,
+            engine=engine,
+            deployments=Deployments(database, engine, tokens, clock, relay.wake),
+            relay=relay,
+            events=events,
+            lag=lag,
+            first_password=await people.ensure_admin(),
         )
+        await engine.start()
+        yield gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """What whoever owns the home folder may do without logging in: it holds the keys anyway."""
+
+    people: People
+    login: Login
+
+
+@asynccontextmanager
+async def open_administration(settings: Settings) -> AsyncIterator[Administration]:
+    """The users of the configured database, for the command line. Raises what `open_gateway` raises."""
+    clock = WallClock()
+    async with AsyncExitStack() as stack:
+        servers = await asyncio.to_thread(open_servers, settings)
+        stack.callback(servers.close)
+        database = create_engine(servers.database_url, application="administration", pool_size=2)
+        stack.push_async_callback(database.dispose)
+        redis = create_redis(servers.redis_url)
+        stack.push_async_callback(redis.aclose)
+        await _check_stores(database, redis, ours=servers.embedded is not None and settings.database_url is None)
+        people = People(database, Passwords(), clock)
+        yield Administration(people, Login(people, Tokens(settings.home_path, clock), LoginThrottle(redis)))
+
+
+class Venues:
+    """Connections to venues: one public side per venue, and one per account with its keys."""
+
+    def __init__(self, accounts: Accounts, clock: Clock) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._public: dict[str, Exchange] = {}
+        self._opening = asyncio.Lock()
+
+    async def public(self, venue: str) -> Exchange:
+        """The public side of the venue with this key; NotFound when no account is on it."""
+        async with self._opening:
+            if venue not in self._public:
+                account = next((one for one in await self._accounts.all() if one.venue == venue), None)
+                if account is None:
+                    raise NotFound(f"no account is on {venue}; create one with `cashup account create`")
+                self._public[venue] = await asyncio.to_thread(open_exchange, account, None, self._clock)
+            return self._public[venue]
+
+    async def private(self, name: str) -> tuple[str, Exchange]:
+        """The venue's key and a connection of its own for the account named `name`; the caller closes it."""
+        account = await self._accounts.get(name)
+        credentials = await self._accounts.credentials(name)
+        return account.venue, await asyncio.to_thread(open_exchange, account, credentials, self._clock)
+
+    async def close(self) -> None:
+        """Close every public side."""
+        for exchange in self._public.values():
+            await exchange.close()
+        self._public.clear()
+
+
+def open_exchange(account: Account, credentials: Credentials | None, clock: Clock) -> Exchange:
+    """The adapter for the venue of `account`; without credentials its public side. Imports ccxt (a second)."""
+    from cashup.exchanges import gate
+
+    keys = gate.Credentials(credentials.key, credentials.secret) if credentials is not None else None
+    return gate.GateExchange(keys, base_url=account.base_url, sandbox=account.mode is Mode.SANDBOX, clock=clock)
+
+
+async def _check_stores(database: AsyncEngine, redis: Redis, *, ours: bool) -> None:
+    try:
+        async with database.connect() as connection:
+            await check_safety(connection, Mode.LIVE)
+        await redis.ping()
+    except (OSError, TimeoutError) as error:
+        raise Unavailable(f"the database or Redis cannot be reached ({error}); check CASHUP_DATABASE_URL") from error
+    await schema.prepare(database, ours=ours)
+
+
+def _begin(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_complain)
+    return task
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    """A part that should run for ever and ended is a defect that must be seen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a part of the gateway ended", part=task.get_name(), exc_info=error)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,75 @@
+"""Exchange accounts: stored with their keys, shown without them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from sqlalchemy import select
+
+from cashup.api.access import GatewayParts, Reader, Trader
+from cashup.bootstrap import Gateway
+from cashup.orders.tables import account_leases
+from cashup.types import Mode
+from cashup.users.accounts import Account
+from cashup.users.vault import Credentials
+
+router = APIRouter(prefix="/accounts", tags=["exchange"])
+
+
+class AccountBody(BaseModel):
+    """A new account. Its key and secret are sealed at once and never shown again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=63)
+    exchange: str = "gate"
+    mode: Mode
+    key: SecretStr = Field(max_length=500)
+    secret: SecretStr = Field(max_length=500)
+    base_url: str | None = Field(None, max_length=500)
+
+
+@router.post("", status_code=201)
+async def create_account(body: AccountBody, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+    """Store an account of yours."""
+    credentials = Credentials(body.key.get_secret_value(), body.secret.get_secret_value())
+    account = await gateway.accounts.create(
+        body.name, body.exchange, body.mode, credentials, by=claims.subject, base_url=body.base_url
+    )
+    return _shown(account, {})
+
+
+@router.get("")
+async def list_accounts(claims: Reader, gateway: GatewayParts) -> list[dict[str, Any]]:
+    """Every account, with its state: READY trades, RECONCILING compares with the venue, BLOCKED needs a person."""
+    states = await _states(gateway)
+    return [_shown(account, states) for account in await gateway.accounts.all()]
+
+
+@router.get("/{name}")
+async def get_account(name: str, claims: Reader, gateway: GatewayParts) -> dict[str, Any]:
+    """One account."""
+    return _shown(await gateway.accounts.get(name), await _states(gateway))
+
+
+async def _states(gateway: Gateway) -> dict[str, tuple[str, str]]:
+    columns = (account_leases.c.account, account_leases.c.state, account_leases.c.message)
+    async with gateway.database.connect() as connection:
+        return {name: (state, message) for name, state, message in await connection.execute(select(*columns))}
+
+
+def _shown(account: Account, states: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    state, message = states.get(account.name, ("idle", ""))
+    return {
+        "name": account.name,
+        "user": account.user,
+        "exchange": account.exchange,
+        "mode": account.mode,
+        "base_url": account.base_url,
+        "fingerprint": account.fingerprint,
+        "state": state.upper(),
+        "message": message,
+        "created_at": account.created_at,
+    }

@@ -1,0 +1,39 @@
+"""The API of a gateway as one FastAPI application."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from cashup.api import accounts, auth, deployments, errors, health, market, settings, trading, ws
+from cashup.bootstrap import Gateway
+
+SECTIONS = {
+    "user": "People, logging in, tokens.",
+    "trading": "Deployments, books, positions, equity.",
+    "exchange": "Accounts on venues.",
+    "strategy": "Attempts: executions of a deployment's notebook, and who starts them.",
+    "market": "Live prices.",
+    "notification": "Events: what happened, in order.",
+    "order": "Orders and fills.",
+    "config": "Settings of the gateway.",
+    "monitoring": "Health of everything.",
+}
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """The application around a running gateway."""
+    app = FastAPI(
+        title="CashUp",
+        version=version("cashup"),
+        summary="Notebook-driven trading.",
+        openapi_tags=[{"name": name, "description": text} for name, text in SECTIONS.items()],
+    )
+    app.state.gateway = gateway
+    errors.install(app)
+    health.install(app)
+    for module in (auth, accounts, deployments, trading, market, settings):
+        app.include_router(module.router, prefix="/api/v1")
+    app.include_router(ws.router)
+    return app

@@ -1,0 +1,182 @@
+"""What the WebSocket does for a worker: its bars, its intents, its token, and the word to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from cashup.bootstrap import Gateway
+from cashup.errors import CashUpError, Unavailable, UsageError
+from cashup.events import Event, EventKind
+from cashup.markets.live import LiveBar, LiveBars
+from cashup.trading.intents import Request
+from cashup.types import Candle, Millis, Symbol
+from cashup.users.tokens import LIFETIME, Audience, Claims
+
+MOST_HISTORY = 10_000
+"""Bars of history that one subscription may ask for."""
+MOST_SYMBOLS = 100
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+class WorkerSocket:
+    """One attempt of a deployment, connected."""
+
+    def __init__(self, gateway: Gateway, claims: Claims, send: Send, spawn: Callable[[Any], None]) -> None:
+        assert claims.deployment is not None  # noqa: S101
+        assert claims.attempt is not None  # noqa: S101
+        assert claims.fence is not None  # noqa: S101
+        self._gateway = gateway
+        self._claims = claims
+        self._deployment = claims.deployment
+        self._attempt = claims.attempt
+        self._fence = claims.fence
+        self._send = send
+        self._spawn = spawn
+        self._expires = claims.expires_at
+        self._stopped = False
+        self._subscribed = False
+
+    async def start(self) -> None:
+        """Tell a worker at once when it is not wanted (any more)."""
+        await self._check()
+
+    async def answer(self, frame: Mapping[str, Any]) -> bool:
+        """Do what `frame` asks for; False when it is nothing a worker may ask for."""
+        if frame["type"] == "intent":
+            await self._intent(frame)
+        elif frame["type"] == "bars.subscribe":
+            await self._subscribe(frame)
+        elif frame["type"] == "ready":
+            bar = _optional_millis(frame.get("bar"), "bar")
+            await self._gateway.deployments.ready(self._deployment, self._attempt, bar)
+        else:
+            return False
+        return True
+
+    async def look_at(self, event: Event) -> None:
+        """Events of the deployment may mean that this worker shall stop."""
+        if event.kind in (EventKind.DEPLOYMENT_CHANGED, EventKind.ATTEMPT_STARTED):
+            await self._check()
+
+    async def renew(self) -> None:
+        """A new token when a third of the old one's time has gone, while the attempt is the current one."""
+        await self._check()
+        now = self._gateway.clock.now()
+        if self._stopped or self._expires - now > LIFETIME[Audience.WORKER] * 2 // 3:
+            return
+        token = self._gateway.tokens.issue(
+            self._claims.subject,
+            Audience.WORKER,
+            role=self._claims.role,
+            session=self._claims.session,
+            deployment=self._deployment,
+            attempt=self._attempt,
+            fence=self._fence,
+        )
+        self._expires = now + LIFETIME[Audience.WORKER]
+        await self._send({"type": "token", "token": token})
+
+    async def _check(self) -> None:
+        status = await self._gateway.deployments.status(self._deployment)
+        if status.fence != self._fence:
+            await self._stop("a newer attempt works for this deployment")
+        elif status.desired != "running":
+            await self._stop("the deployment shall not run any more")
+
+    async def _stop(self, reason: str) -> None:
+        if not self._stopped:
+            self._stopped = True
+            await self._send({"type": "stop", "reason": reason})
+
+    async def _intent(self, frame: Mapping[str, Any]) -> None:
+        key = str(frame.get("key"))
+        try:
+            request = read_intent(frame)
+            answer = await self._gateway.engine.submit(self._deployment, self._fence, request)
+        except Unavailable:
+            raise  # the outcome is open: the worker connects again and repeats the same key
+        except CashUpError as error:
+            await self._send({"type": "intent.refused", "key": key, "code": error.code, "message": str(error)})
+        else:
+            await self._send({"type": "intent.accepted", **answer})
+
+    async def _subscribe(self, frame: Mapping[str, Any]) -> None:
+        if self._subscribed:
+            raise UsageError("this connection has its bars already; connect again for others")
+        symbols, timeframe, count = _subscription(frame)
+        status = await self._gateway.deployments.status(self._deployment)
+        account = await self._gateway.accounts.get(status.account)
+        bars = await LiveBars.open(self._gateway.feed, account.venue, symbols, timeframe)
+        history = await bars.history(count)
+        self._subscribed = True
+        await self._send(
+            {
+                "type": "bars.history",
+                "last_decided": status.decided,
+                "times": [bar.time for bar in history],
+                "bars": {symbol: [_ohlcv(bar.candles[symbol]) for bar in history] for symbol in symbols},
+            }
+        )
+        self._spawn(self._follow(bars))
+
+    async def _follow(self, bars: LiveBars) -> None:
+        async for bar in bars.follow():
+            await self._send(_bar_frame(bar))
+
+
+def read_intent(frame: Mapping[str, Any]) -> Request:
+    """The intent in a frame; raises UsageError naming what is wrong with it."""
+    key, bar, targets = frame.get("key"), frame.get("bar"), frame.get("targets")
+    if not isinstance(key, str) or type(bar) is not int or not isinstance(targets, dict):
+        raise UsageError("an intent has a key, a bar in milliseconds, and targets by symbol")
+    read = {Symbol(symbol): _number(target, symbol) for symbol, target in targets.items()}
+    return Request(key, bar, read, _number(frame.get("rebalance"), "rebalance"))
+
+
+def _number(value: Any, name: str) -> Decimal | None:
+    """JSON numbers become the decimal that is written: the shortest one that reads back as the same float."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise UsageError(f"the target of {name} must be a number or null")
+    try:
+        number = Decimal(repr(value) if isinstance(value, float) else value)
+    except InvalidOperation:
+        raise UsageError(f"the target of {name} must be a number or null, not {value!r}") from None
+    if not number.is_finite():
+        raise UsageError(f"the target of {name} must be finite; null keeps the previous one")
+    return number
+
+
+def _subscription(frame: Mapping[str, Any]) -> tuple[list[Symbol], str, int]:
+    symbols, timeframe, count = frame.get("symbols"), frame.get("timeframe"), frame.get("history")
+    if not isinstance(symbols, list) or not 0 < len(symbols) <= MOST_SYMBOLS:
+        raise UsageError(f"bars.subscribe names 1 to {MOST_SYMBOLS} symbols")
+    if not all(isinstance(symbol, str) for symbol in symbols) or len(set(symbols)) != len(symbols):
+        raise UsageError("bars.subscribe names each symbol once")
+    if not isinstance(timeframe, str):
+        raise UsageError("bars.subscribe names a timeframe, such as 1h")
+    if type(count) is not int or not 0 <= count <= MOST_HISTORY:
+        raise UsageError(f"history is a number of bars from 0 to {MOST_HISTORY}")
+    return [Symbol(symbol) for symbol in symbols], timeframe, count
+
+
+def _optional_millis(value: Any, name: str) -> Millis | None:
+    if value is not None and type(value) is not int:
+        raise UsageError(f"{name} is a time in milliseconds, or null")
+    return value
+
+
+def _bar_frame(bar: LiveBar) -> dict[str, Any]:
+    return {
+        "type": "bar",
+        "time": bar.time,
+        "bars": {symbol: _ohlcv(candle) for symbol, candle in bar.candles.items()},
+    }
+
+
+def _ohlcv(candle: Candle) -> list[float]:
+    return [float(v) for v in (candle.open, candle.high, candle.low, candle.close, candle.volume)]
