@@ -74,6 +74,7 @@ class Stack:
             **(env or {}),
         }
         self._control_file = home / "run" / "simulator.json"
+        self.lap = Lap()
         self._client: Client | None = None
         self._exit = ExitStack()
         self.simulator = self._process("simulator", self._simulator_arguments())
@@ -148,6 +149,15 @@ class Stack:
             self._exit.callback(self.supervisor.stop)
             self.supervisor.start(announces=False)
 
+    def wait_until_ended(self, name: str, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until the worker of a deployment that shall stop has ended; its attempt as the gateway has it."""
+        deadline = time.monotonic() + seconds
+        while (attempt := self.client.deployment(name)["attempt"]) is not None and attempt["finished_at"] is None:
+            if time.monotonic() > deadline:
+                raise WorkFailed(f"the worker of {name} has not stopped within {seconds:.0f} s")
+            time.sleep(0.05)
+        return dict(attempt or {})
+
     def book(self) -> dict[str, Any]:
         """What the venue holds: balances, orders and trades per account."""
         return asyncio.run(self._ask("book"))
@@ -176,7 +186,7 @@ class Stack:
         from cashup.client import watch_events
         from cashup.simulator.lockstep import Lockstep
 
-        lap = Lap()
+        lap = self.lap = Lap()
         started = time.monotonic()
 
         def progress(state: Mapping[str, Any]) -> None:
@@ -247,5 +257,5 @@ class Stack:
 
 def _refuse_failure(event: Mapping[str, Any]) -> None:
     data = event["data"]
-    if event["kind"] == "deployment_changed" and data.get("desired") == "stopped":
+    if event["kind"] == "deployment_changed" and (data["desired"], data["state"]) == ("stopped", "failed"):
         raise WorkFailed(f"{data['deployment']} gave up; its log under logs/ says why")
