@@ -5,12 +5,9 @@ from __future__ import annotations
 import structlog
 
 from cashup.exchanges.base import Exchange
-from cashup.types import Millis, OrderRequest, ResultClass, SendResult
+from cashup.types import OrderRequest, ResultClass, SendResult
 
 log = structlog.get_logger()
-
-FENCE: Millis = 5_000
-"""How long after the claim the venue may still take the order; it refuses what it receives later."""
 
 
 async def send(exchange: Exchange, request: OrderRequest) -> SendResult:

@@ -17,16 +17,11 @@ import structlog
 from cashup.clock import Clock
 from cashup.errors import ExchangeError
 from cashup.exchanges.base import Exchange
+from cashup.orders.patience import Patience
 from cashup.orders.record import Record
 from cashup.types import Millis, OrderReport, Trade
 
 log = structlog.get_logger()
-
-MARGIN: Millis = 2_000
-"""How long after the fence a request may still be on its way into the venue's books."""
-
-APART: Millis = 3_000
-"""The time between the two scans that prove absence."""
 
 _AROUND: Millis = 60_000
 _EAGER: Millis = 500
@@ -48,13 +43,13 @@ class Absent:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-async def resolve(exchange: Exchange, record: Record, clock: Clock) -> Found | Absent:
+async def resolve(exchange: Exchange, record: Record, clock: Clock, patience: Patience) -> Found | Absent:
     """Scan until the order is found or its absence is proven. Takes as long as it takes; cancel it to stop.
 
     Read errors are waited out, so it ends neither way while the venue cannot be read.
     """
     claimed = record.claimed_at if record.claimed_at is not None else record.created_at
-    dead = (record.send_before if record.send_before is not None else claimed) + MARGIN
+    dead = (record.send_before if record.send_before is not None else claimed) + patience.margin
     scans: list[Millis] = []
     while True:
         began = clock.now()
@@ -66,11 +61,11 @@ async def resolve(exchange: Exchange, record: Record, clock: Clock) -> Found | A
         else:
             if found is not None:
                 return found
-            if began >= dead and (not scans or began - scans[-1] >= APART):
+            if began >= dead and (not scans or began - scans[-1] >= patience.apart):
                 scans.append(began)
         if len(scans) >= 2:
             return Absent({"fence": record.send_before, "scans": scans, "looked": list(_LOOKED)})
-        await asyncio.sleep(_pause(clock.now(), dead, scans) / 1000)
+        await asyncio.sleep(_pause(clock.now(), dead, scans, patience) / 1000)
 
 
 _LOOKED = ("lookup by client id", "open orders", "finished orders", "trades")
@@ -102,8 +97,8 @@ def _about(report: OrderReport, record: Record) -> bool:
     return report.exchange_order_id == record.order.exchange_order_id
 
 
-def _pause(now: Millis, dead: Millis, scans: Sequence[Millis]) -> Millis:
+def _pause(now: Millis, dead: Millis, scans: Sequence[Millis], patience: Patience) -> Millis:
     """How long to wait before the next scan."""
     if now < dead:
         return min(_EAGER, dead - now)
-    return max(scans[-1] + APART - now, 0) if scans else _EAGER
+    return max(scans[-1] + patience.apart - now, 0) if scans else _EAGER

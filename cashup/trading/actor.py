@@ -23,6 +23,7 @@ from cashup.exchanges.base import Exchange
 from cashup.orders.inbox import Inbox
 from cashup.orders.journal import FenceLost, Journal
 from cashup.orders.lease import AccountState, Holder, Lease
+from cashup.orders.patience import Patience
 from cashup.trading.desks import Desks
 from cashup.trading.errands import Errands
 from cashup.trading.prices import Marks, Prices
@@ -58,6 +59,7 @@ class AccountActor:
         clock: Clock,
         marks: Marks,
         holder: Holder,
+        patience: Patience,
         emitted: Callable[[], None],
     ) -> None:
         self.account = account
@@ -69,8 +71,9 @@ class AccountActor:
         self._engine = engine
         self._clock = clock
         self._holder = holder
+        self._patience = patience
         self._emitted = emitted
-        self._errands = Errands(exchange, clock, self._tell)
+        self._errands = Errands(exchange, clock, patience, self._tell)
         self._news: deque[News] = deque()
         self._calls: deque[tuple[Work, asyncio.Future[Any]]] = deque()
         self._something = asyncio.Event()
@@ -152,7 +155,7 @@ class AccountActor:
         journal = Journal(self._engine, self.account, lease.fence)
         markets = await self.exchange.markets()
         prices = Prices(self.marks, self.venue)
-        desks = Desks(self.account, self._engine, journal, self._clock, prices, markets, self._emitted)
+        desks = Desks(self.account, self._engine, journal, self._clock, prices, markets, self._patience, self._emitted)
         desks.opened_at = lease.opened_at or 0
         await desks.load()
         return desks

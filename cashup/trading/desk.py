@@ -44,7 +44,6 @@ SAVE_POSITIONS = Write(
 TRIES = 3
 """How often an intent makes an order of which it is proven that the venue never had it."""
 
-_RETRY_AFTER: Millis = 1_000
 _UNPLACED = frozenset({OrderState.NOT_PLACED, OrderState.REJECTED_LOCAL})
 
 
@@ -196,7 +195,7 @@ class Desk:
 
     def _place_again(self, intent: Intent, unplaced: list[Record], turn: Turn) -> bool:
         """The same orders under new ids, a moment after they failed."""
-        if any(turn.now - record.updated_at < _RETRY_AFTER for record in unplaced):
+        if any(turn.now - record.updated_at < turn.patience.retry for record in unplaced):
             return False
         for record in unplaced:
             self._add(intent, record.request(client_order_id(turn.now)), turn)

@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock
 from cashup.errors import Conflict, NotFound, UsageError
-from cashup.orders.executor import FENCE
 from cashup.orders.ids import is_ours
 from cashup.orders.journal import APPLIED, FenceLost, Journal
+from cashup.orders.patience import Patience
 from cashup.orders.record import Record
 from cashup.orders.state import Claimed, Event, ProvenAbsent, apply
 from cashup.orders.tables import fills, orders
@@ -63,6 +63,7 @@ class Desks:
         clock: Clock,
         prices: Prices,
         markets: Mapping[Symbol, Market],
+        patience: Patience,
         emitted: Callable[[], None],
     ) -> None:
         self.account = account
@@ -75,6 +76,7 @@ class Desks:
         self._journal = journal
         self._clock = clock
         self._prices = prices
+        self._patience = patience
         self._emitted = emitted
         self._known: OrderedDict[str, Record] = OrderedDict()
 
@@ -99,7 +101,7 @@ class Desks:
 
     def turn(self) -> Turn:
         """A new turn, now."""
-        return Turn(self.account, self._clock.now(), self.markets, self._prices.of)
+        return Turn(self.account, self._clock.now(), self.markets, self._prices.of, self._patience)
 
     async def commit(self, turn: Turn, attempt: tuple[str, int] | None = None) -> None:
         """Make the turn true. After any error memory must be loaded again."""
@@ -244,13 +246,13 @@ class Desks:
         if not waiting:
             return []
         now = self._clock.now()
-        claimed = await self._journal.claim(list(waiting), now, now + FENCE)
+        claimed = await self._journal.claim(list(waiting), now, now + self._patience.fence)
         requests = []
         for ident in waiting:
             if ident in claimed:
                 record = waiting[ident]
                 record.order = apply(record.order, Claimed())
-                record.claimed_at, record.send_before = now, now + FENCE
+                record.claimed_at, record.send_before = now, now + self._patience.fence
                 requests.append(record.request(expires_at=record.send_before))
         return requests
 

@@ -15,6 +15,7 @@ from cashup.clock import Clock
 from cashup.errors import Unavailable
 from cashup.exchanges.base import Exchange
 from cashup.orders.lease import AccountState, Holder
+from cashup.orders.patience import Patience
 from cashup.trading.actor import AccountActor
 from cashup.trading.desks import Desks, Funding
 from cashup.trading.intents import Request
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 
 OpenExchange = Callable[[str], Awaitable[tuple[str, Exchange]]]
 """Gives the venue's key and a connection with the account's credentials, by the account's name."""
+
+DEFAULT_PATIENCE = Patience()
 
 _PRICE_SECONDS = 15.0
 _PRICE_STEP_SECONDS = 0.02
@@ -40,12 +43,15 @@ class Engine:
         marks: Marks,
         open_exchange: OpenExchange,
         emitted: Callable[[], None] = lambda: None,
+        *,
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._marks = marks
         self._open_exchange = open_exchange
         self._emitted = emitted
+        self._patience = patience
         self._holder = Holder()
         self._actors: dict[str, AccountActor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -80,7 +86,15 @@ class Engine:
             if actor is None:
                 venue, exchange = await self._open_exchange(account)
                 actor = AccountActor(
-                    account, venue, exchange, self._engine, self._clock, self._marks, self._holder, self._emitted
+                    account,
+                    venue,
+                    exchange,
+                    self._engine,
+                    self._clock,
+                    self._marks,
+                    self._holder,
+                    self._patience,
+                    self._emitted,
                 )
                 self._actors[account] = actor
                 self._tasks[account] = asyncio.create_task(actor.run(), name=f"account {account}")

@@ -15,6 +15,7 @@ from cashup.clock import Clock
 from cashup.errors import ExchangeError
 from cashup.exchanges.base import Exchange
 from cashup.orders.executor import send
+from cashup.orders.patience import Patience
 from cashup.orders.record import Record
 from cashup.orders.resolver import Absent, resolve
 from cashup.orders.state import ProvenAbsent
@@ -23,9 +24,6 @@ from cashup.types import OrderRequest, OrderState
 
 log = structlog.get_logger()
 
-_STREAM_SECONDS = 0.05
-"""How long the stream may take to bring the trades of an order before they are read."""
-
 _LONGEST_PAUSE = 5.0
 _AROUND = 60_000
 
@@ -33,9 +31,10 @@ _AROUND = 60_000
 class Errands:
     """The errands of one account. `tell` takes their news."""
 
-    def __init__(self, exchange: Exchange, clock: Clock, tell: Callable[[News], None]) -> None:
+    def __init__(self, exchange: Exchange, clock: Clock, patience: Patience, tell: Callable[[News], None]) -> None:
         self._exchange = exchange
         self._clock = clock
+        self._patience = patience
         self._tell = tell
         self._sends: set[asyncio.Task[None]] = set()
         self._searches: dict[str, asyncio.Task[None]] = {}
@@ -77,7 +76,7 @@ class Errands:
         self._tell(News([result], order=request.client_order_id))
 
     async def _resolve(self, record: Record) -> None:
-        found = await resolve(self._exchange, record, self._clock)
+        found = await resolve(self._exchange, record, self._clock, self._patience)
         if isinstance(found, Absent):
             log.warning("an order was never placed", client_order_id=record.id, evidence=found.evidence)
             self._tell(News([ProvenAbsent()], order=record.id, evidence=found.evidence))
@@ -86,7 +85,7 @@ class Errands:
 
     async def _fetch_trades(self, record: Record) -> None:
         """Read the trades that the venue says there are, until all of them are there."""
-        pause = _STREAM_SECONDS
+        pause = self._patience.trades / 1000
         while True:
             await asyncio.sleep(pause)
             if record.order.missing <= 0:

@@ -9,6 +9,7 @@ from typing import Any
 
 from cashup.events import EventKind
 from cashup.orders.journal import ADD_FILLS, ADD_ORDERS, CHANGE_ORDERS, Commit, Write
+from cashup.orders.patience import Patience
 from cashup.orders.record import Record, view
 from cashup.trading.intents import ADD_INTENTS, CHANGE_INTENTS, Intent, decision_view
 from cashup.trading.ledger import ADD_ENTRIES, Posting
@@ -30,6 +31,7 @@ class Turn:
     now: Millis
     markets: Mapping[Symbol, Market]
     mark: MarkOf
+    patience: Patience
     commit: Commit = field(default_factory=Commit)
     new_orders: dict[str, Record] = field(default_factory=dict)
     changed_orders: dict[str, Record] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from cashup.exchanges.base import Exchange
 from cashup.exchanges.paper import PaperExchange
 from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.exchanges.rules import gate_market
+from cashup.orders.patience import Patience
 from cashup.storage.outbox import outbox
 from cashup.trading.desks import Funding
 from cashup.trading.engine import Engine
@@ -25,6 +26,7 @@ from cashup.trading.intents import parse_request
 from cashup.trading.invariants import venue_violations, violations
 from cashup.trading.tables import deployments
 from cashup.types import Symbol
+from tests.integration.trading.faults import FaultyExchange
 
 BTC, ETH = Symbol("BTC/USDT"), Symbol("ETH/USDT")
 CAPITAL = Decimal(10_000)
@@ -57,15 +59,19 @@ class Desk:
         request = parse_request(key or str(bar), bar, targets)
         return await self.engine.submit("demo", fence, request)
 
-    async def processed(self, bar: int, seconds: float = 30) -> dict[str, Any]:
+    async def processed(self, bar: int, deployment: str = "demo") -> dict[str, Any]:
         """The data of the bar's BAR_PROCESSED event, when it has happened."""
-        query = select(outbox.c.data).where(outbox.c.kind == "bar_processed", outbox.c.data["bar"].as_integer() == bar)
+        query = select(outbox.c.data).where(
+            outbox.c.kind == "bar_processed",
+            outbox.c.stream == f"deployment:{deployment}",
+            outbox.c.data["bar"].as_integer() == bar,
+        )
 
         async def look() -> dict[str, Any] | None:
             async with self.database.connect() as connection:
                 return (await connection.execute(query)).scalar_one_or_none()
 
-        return await until(look, seconds)
+        return await until(look)
 
     async def rows(self, statement: str) -> list[Any]:
         async with self.database.connect() as connection:
@@ -103,13 +109,17 @@ async def deploy(database: AsyncEngine, name: str = "demo", account: str = "main
         await connection.execute(insert(deployments).values(row))
 
 
+QUICK = Patience(fence=300, margin=100, apart=100, trades=20, retry=20)
+"""The same waits as in trading, shorter."""
+
+
 async def open_desk(database: AsyncEngine, exchange: Exchange, marks: Prices) -> Desk:
     """A started engine that trades through `exchange`, with the deployment's capital booked."""
 
     async def connect(account: str) -> tuple[str, Exchange]:
         return "gate", exchange
 
-    engine = Engine(database, WallClock(), marks, connect)
+    engine = Engine(database, WallClock(), marks, connect, patience=QUICK)
     await engine.start()
     await engine.fund("main", Funding("demo", CAPITAL, "USDT", {}))
     return Desk(database, exchange, engine, marks)
@@ -140,5 +150,16 @@ async def desk(
     """A ready desk on a paper venue."""
     await deploy(database)
     desk = await open_desk(database, PaperExchange(venue, paper_account), marks)
+    yield desk
+    await desk.engine.stop()
+
+
+@pytest.fixture
+async def faulty(
+    database: AsyncEngine, venue: PaperVenue, paper_account: PaperAccount, marks: Prices
+) -> AsyncIterator[Desk]:
+    """A ready desk on a paper venue behind a `FaultyExchange` that works until it is told otherwise."""
+    await deploy(database)
+    desk = await open_desk(database, FaultyExchange(PaperExchange(venue, paper_account)), marks)
     yield desk
     await desk.engine.stop()

@@ -1,0 +1,22 @@
+"""How long the order path waits for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cashup.types import Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """`fence`: how long after the claim the venue may still take the order; it refuses what it receives later.
+    `margin`: how long after the fence a request may still be on its way into the venue's books. `apart`: the time
+    between the two scans that prove absence. `trades`: how long the stream may take to bring an order's trades before
+    they are read. `retry`: the pause before an order that the venue never had is made again.
+    """
+
+    fence: Millis = 5_000
+    margin: Millis = 2_000
+    apart: Millis = 3_000
+    trades: Millis = 50
+    retry: Millis = 1_000
