@@ -49,4 +49,7 @@ async def list_equity(engine: AsyncEngine, deployment: str) -> list[Row]:
 
 async def _rows(engine: AsyncEngine, query: Select[Any]) -> list[Row]:
     async with engine.connect() as connection:
-        return [dict(row) for row in (await connection.execute(query)).mappings()]
+        # SQLAlchemy may name a column by a subclass of str, which is no key to a JSON writer.
+        return [
+            {str(name): value for name, value in row.items()} for row in (await connection.execute(query)).mappings()
+        ]
