@@ -56,6 +56,8 @@ def _papermill(notebook: Path, output: Path, params: Mapping[str, Any], env: Map
             str(output),
             parameters=dict(params),
             engine_name="cashup",
+            kernel_name="python3",
+            language="python",
             kernel_env=dict(env),
             cwd=str(notebook.parent),
             progress_bar=progress,

@@ -67,8 +67,9 @@ class Result:
 
     def __repr__(self) -> str:
         stats = self._statistics
+        span = f"{stats['Start']:%Y-%m-%d} to {stats['End']:%Y-%m-%d}" if len(self.equity) else "no bars"
         return (
             f"<{type(self).__name__} {', '.join(map(str, self.close.columns))} {self.timeframe}, "
-            f"{stats['Start']:%Y-%m-%d} to {stats['End']:%Y-%m-%d}: {stats['Total Return [%]']:+.2f} %, "
+            f"{span}: {stats['Total Return [%]']:+.2f} %, "
             f"{stats['Total Trades']} trades, Sharpe {stats['Sharpe Ratio']:.2f}>"
         )
