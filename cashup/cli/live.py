@@ -28,29 +28,25 @@ def register(root: typer.Typer) -> None:
 @app.command()
 def up(
     folder: Annotated[Path, typer.Option(help="the folder with one .toml per deployment")] = Path("live"),
-    detach: Annotated[bool, typer.Option(help="leave the workers to a supervisor that runs already")] = False,
-    prune: Annotated[bool, typer.Option(help="stop deployments that have no file any more")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="leave the workers to a supervisor that runs")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="stop deployments that have no file any more")] = False,
+    no_files: Annotated[bool, typer.Option("--no-files", help="read no files: run what is wished to run")] = False,
 ) -> None:
     """Make what runs agree with the folder, then keep it running until Ctrl-C."""
+    from cashup.errors import UsageError
     from cashup.workers.deployment import read_folder
 
-    specs = read_folder(folder)
+    if no_files and (detach or prune):
+        raise UsageError("--no-files only supervises; it goes with neither --detach nor --prune")
+    specs = {} if no_files else read_folder(folder)
     with _client() as client:
         if detach:
             _apply(client, specs, prune=prune)
             return
         supervisor = _supervisor(client)
         supervisor.acquire()
-        _apply(client, specs, prune=prune)
-        supervisor.run()
-
-
-@app.command()
-def supervise() -> None:
-    """Keep a worker running for every deployment that shall run, until Ctrl-C; the folder is not read."""
-    with _client() as client:
-        supervisor = _supervisor(client)
-        supervisor.acquire()
+        if not no_files:
+            _apply(client, specs, prune=prune)
         supervisor.run()
 
 
@@ -135,6 +131,7 @@ def _follow(path: Path, position: int) -> None:
 
 def _apply(client: Client, specs: Mapping[str, Row], *, prune: bool) -> None:
     """Store what differs, wish everything in `specs` to run, and say so."""
+    _check_accounts(client, specs)
     known = {row["name"]: row for row in client.deployments()}
     for name, spec in specs.items():
         changes = _changes(known.get(name), spec)
@@ -154,11 +151,22 @@ def _apply(client: Client, specs: Mapping[str, Row], *, prune: bool) -> None:
             _say(f"{name}: has no file any more; it goes on (stop it with `cashup live stop {name}` or --prune)")
 
 
+def _check_accounts(client: Client, specs: Mapping[str, Row]) -> None:
+    """Raises DeploymentError when a deployment names an account that does not exist, before anything is stored."""
+    from cashup.errors import DeploymentError
+
+    known = {account["name"] for account in client.accounts()}
+    missing = {name: spec["account"] for name, spec in specs.items() if spec["account"] not in known}
+    if missing:
+        listed = ", ".join(f"{account!r} of {name}" for name, account in missing.items())
+        raise DeploymentError(f"there is no account {listed}; add it with `cashup account add`, nothing was changed")
+
+
 def _changes(row: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> str:
     """What is new or different, for people; empty when nothing is."""
     if row is None:
         return "new"
-    stored = row.get("spec", row)
+    stored = row["spec"]
     different = [
         f"{key} {_short(stored.get(key))} -> {_short(value)}" for key, value in spec.items() if stored.get(key) != value
     ]
@@ -174,15 +182,15 @@ def _short(value: object) -> str:
 def _line(row: Row) -> list[str]:
     from cashup.clock import isoformat
 
-    decided = row.get("last_decided")
+    attempt, decided = row["attempt"], row["last_decided"]
     return [
         row["name"],
-        str(row.get("account", "")),
+        row["account"],
         row["desired"],
-        str(row.get("state") or "never started"),
-        str(row.get("attempt") or ""),
+        row["state"] or "never started",
+        str(attempt["number"]) if attempt else "",
         isoformat(decided) if decided is not None else "",
-        str(row.get("message") or ""),
+        row["message"],
     ]
 
 
@@ -192,7 +200,7 @@ def _wait_until_ended(client: Client, name: str, timeout: float) -> None:
     from cashup.errors import WorkFailed
 
     end = time.monotonic() + timeout
-    while client.deployment(name).get("state") in ("starting", "ready"):
+    while client.deployment(name)["state"] in ("starting", "ready"):
         if time.monotonic() > end:
             raise WorkFailed(
                 f"{name} has not stopped within {timeout:g} s; is a supervisor running? see `cashup live logs {name}`"

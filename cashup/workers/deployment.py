@@ -53,8 +53,8 @@ class DeploymentFile(_Strict):
             "notebook": str((root / self.notebook).resolve()),
             "params": self.parameters,
             "account": self.account,
-            "capital": str(self.capital),
-            "limits": {name: str(value) for name, value in limits.items()},
+            "capital": f"{self.capital:f}",
+            "limits": {name: f"{value:f}" for name, value in limits.items()},
         }
         if isinstance(symbols, list):
             spec["symbols"] = symbols

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cashup.types import Millis
 
 _PATIENCE = 30.0
+_MOST_HISTORY = 10_000
+"""The gateway gives no more bars at once; of a longer run the newest ones are shown."""
 _CLOSE = FIELDS.index("close")
 
 
@@ -93,9 +95,9 @@ def _closes(gateway: str, token: str, strategy: Strategy, first: Millis | None) 
     count = 1
     while True:
         times, bars = _history(gateway, token, strategy, count)
-        if first is None or len(times) < count or times[0] <= first:
+        if first is None or len(times) < count or times[0] <= first or count == _MOST_HISTORY:
             break
-        count = (times[-1] - first) // strategy.bar_millis + 1
+        count = min((times[-1] - first) // strategy.bar_millis + 1, _MOST_HISTORY)
     values = {symbol: [bar[_CLOSE] for bar in bars[symbol]] for symbol in strategy.symbols}
     return pd.DataFrame(values, index=to_index(_times(times)), columns=pd.Index(strategy.symbols, name="symbol"))
 

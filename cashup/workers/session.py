@@ -64,6 +64,7 @@ class Session:
             "intent.accepted": self._on_accepted,
             "intent.refused": self._on_refused,
             "disconnected": self._on_disconnected,
+            "error": self._on_error,
             "failed": self._on_failed,
         }
         try:
@@ -110,7 +111,13 @@ class Session:
             self._status.show()
             return
         targets = self._strategy.decide(self._window.bars())
-        self._pending = {"type": "intent", "key": str(bar), "bar": bar, "targets": as_json(targets)}
+        self._pending = {
+            "type": "intent",
+            "key": str(bar),
+            "bar": bar,
+            "targets": as_json(targets),
+            "rebalance": self._strategy.rebalance,
+        }
         self._link.send(self._pending)
 
     def _on_accepted(self, message: Row) -> None:
@@ -133,6 +140,9 @@ class Session:
     def _on_disconnected(self, message: Row) -> None:
         self._status.connection = "the connection to the gateway is lost; trying again"
         self._status.show()
+
+    def _on_error(self, message: Row) -> None:
+        raise WorkFailed(f"the gateway refused a request: {message['message']}", code=message["code"])
 
     def _on_failed(self, message: Row) -> None:
         raise message["error"]

@@ -189,7 +189,7 @@ class Supervisor:
     def _replaced(self, child: Child) -> bool:
         rows: list[Row] = []
         self._attempt_call(lambda: rows.append(self._client.deployment(child.deployment)))
-        return bool(rows) and int(rows[0].get("fence") or 0) > child.attempt
+        return bool(rows) and int(rows[0]["fence"]) > child.attempt
 
     def _finish(self, child: Child, state: str, outcome: Outcome) -> None:
         self._unreported.append((child, state, outcome))

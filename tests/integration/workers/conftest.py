@@ -118,6 +118,7 @@ class Scripted:
         app.router.add_get("/ws", self._ws)
         app.router.add_post(f"{api}/supervisor/lease", self._lease)
         app.router.add_delete(f"{api}/supervisor/lease", self._release)
+        app.router.add_get(f"{api}/accounts", self._accounts)
         app.router.add_get(f"{api}/deployments", self._list)
         app.router.add_get(f"{api}/deployments/{{name}}", self._one)
         app.router.add_put(f"{api}/deployments/{{name}}", self._put)
@@ -160,43 +161,49 @@ class Scripted:
         self.holder = None
         return web.json_response({})
 
+    async def _accounts(self, request: web.Request) -> web.Response:
+        return web.json_response([{"name": "demo"}])
+
     async def _list(self, request: web.Request) -> web.Response:
-        return web.json_response(list(self.deployments.values()))
+        return web.json_response([self._view(name) for name in self.deployments])
 
     async def _one(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         if name not in self.deployments:
             return _error(404, "not_found", f"there is no deployment {name}")
-        return web.json_response(self.deployments[name])
+        return web.json_response(self._view(name))
+
+    def _view(self, name: str) -> dict[str, Any]:
+        row, attempts = self.deployments[name], self.attempts[name]
+        newest = attempts[-1] if attempts else None
+        shown = {"state": newest and newest["state"], "message": "", "attempt": newest, "last_decided": None}
+        return {"name": name, **row["spec"], **row, **shown}
 
     async def _put(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        self.deploy(name, await request.json())
-        return web.json_response(self.deployments[name])
-
-    def deploy(self, name: str, spec: dict[str, Any], desired: str = "stopped") -> None:
-        known = self.deployments.get(name, {"desired": desired, "fence": 0})
-        self.deployments[name] = known | {"name": name, **spec}
+        known = self.deployments.get(name, {"desired": "stopped", "fence": 0})
+        self.deployments[name] = known | {"spec": await request.json()}
         self.attempts.setdefault(name, [])
+        return web.json_response(self._view(name))
 
     async def _wish(self, request: web.Request) -> web.Response:
-        row = self.deployments[request.match_info["name"]]
-        row["desired"] = "running" if request.match_info["wish"] == "start" else "stopped"
-        return web.json_response(row)
+        name = request.match_info["name"]
+        self.deployments[name]["desired"] = "running" if request.match_info["wish"] == "start" else "stopped"
+        return web.json_response(self._view(name))
 
     async def _attempt(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         row = self.deployments[name]
         row["fence"] += 1
-        attempt = {"attempt": row["fence"], "fence": row["fence"], "state": "starting"}
-        self.attempts[name].append(attempt)
-        return web.json_response(attempt | {"token": TOKEN, "notebook": row["notebook"], "params": row["params"]})
+        self.attempts[name].append({"number": row["fence"], "state": "starting"})
+        work = {"token": TOKEN, "notebook": row["spec"]["notebook"], "params": row["spec"]["params"]}
+        return web.json_response({"attempt": row["fence"], "fence": row["fence"], **work}, status=201)
 
     async def _report(self, request: web.Request) -> web.Response:
         attempt = self.attempts[request.match_info["name"]][int(request.match_info["number"]) - 1]
         if request.match_info["what"] == "finish":
             attempt |= await request.json()
-        return web.json_response({})
+        return web.Response(status=204)
 
     async def _rows(self, request: web.Request) -> web.Response:
         if request.match_info["noun"] != "equity":

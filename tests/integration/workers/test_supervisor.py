@@ -234,7 +234,7 @@ def test_a_second_supervisor_is_refused_and_changes_nothing(cashup: Callable[...
 
 
 def test_a_running_supervisor_takes_what_is_handed_over(cashup: Callable[..., Command], gateway: Scripted) -> None:
-    supervisor = cashup("live", "supervise")
+    supervisor = cashup("live", "up", "--no-files")
     gateway.wait_for(lambda: gateway.holder)
     assert cashup("live", "up", "--detach").end()[0] == 0
     trading(supervisor, gateway)
@@ -253,6 +253,35 @@ def test_one_broken_file_means_that_nothing_is_applied(
     assert "no parameter 'fats'; did you mean 'fast'?" in said
     assert gateway.deployments == {}
     assert gateway.holder is None
+
+
+def test_an_unknown_account_means_that_nothing_is_applied(
+    cashup: Callable[..., Command], gateway: Scripted, project: Path
+) -> None:
+    (project / "live" / "other.toml").write_text(DEPLOYMENT.replace('"demo"', '"nobody"'))
+    code, said = cashup("live", "up").end()
+    assert code == 2
+    assert "there is no account 'nobody' of other" in said
+    assert gateway.deployments == {}
+
+
+def test_what_has_changed_is_said_and_stored(cashup: Callable[..., Command], gateway: Scripted, project: Path) -> None:
+    assert "demo: new" in cashup("live", "up", "--detach").end()[1]
+    assert "demo: as it was" in cashup("live", "up", "--detach").end()[1]
+    (project / "live" / "demo.toml").write_text(DEPLOYMENT.replace("1000", "2000"))
+    assert "demo: capital 1000 -> 2000" in cashup("live", "up", "--detach").end()[1]
+    assert gateway.deployments["demo"]["spec"]["capital"] == "2000"
+
+
+def test_a_deployment_without_a_file_goes_on_unless_it_is_pruned(
+    cashup: Callable[..., Command], gateway: Scripted, project: Path
+) -> None:
+    cashup("live", "up", "--detach").end()
+    (project / "live" / "demo.toml").rename(project / "live" / "other.toml")
+    assert "demo: has no file any more; it goes on" in cashup("live", "up", "--detach").end()[1]
+    assert gateway.deployments["demo"]["desired"] == "running"
+    assert "demo: has no file any more and shall stop" in cashup("live", "up", "--detach", "--prune").end()[1]
+    assert gateway.deployments["demo"]["desired"] == "stopped"
 
 
 def test_a_notebook_that_raises_fails_its_deployment_for_good(
@@ -276,6 +305,9 @@ def test_a_notebook_that_never_trades_is_said_to_be_wrong(
 
 def test_ps_prints_what_the_gateway_says(cashup: Callable[..., Command], gateway: Scripted, project: Path) -> None:
     cashup("live", "up", "--detach").end()
+    table = cashup("live", "ps")
+    assert table.process.stdout is not None
+    assert table.process.stdout.read().splitlines()[1].split() == ["demo", "demo", "running", "never", "started"]
     command = cashup("live", "ps", "--json")
     assert command.process.stdout is not None
     rows = json.loads(command.process.stdout.read())
