@@ -58,7 +58,7 @@ def configure(*, stream: TextIO | None = None, level: int = logging.INFO) -> Non
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in ("alembic", "asyncio", "ccxt", "httpx", "uvicorn.access", "websockets"):
+    for name in ("alembic", "asyncio", "ccxt", "httpx", "uvicorn", "websockets"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

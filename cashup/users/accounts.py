@@ -138,6 +138,8 @@ def _check(name: str, exchange: str, mode: Mode, credentials: Credentials, base_
         raise UsageError(f"there is no exchange {exchange!r}; choose one of: {', '.join(EXCHANGES)}")
     if mode not in (Mode.PAPER, Mode.SANDBOX, Mode.LIVE):
         raise UsageError(f"an account is paper, sandbox or live, not {mode}")
+    if mode is Mode.PAPER and base_url is None:
+        raise UsageError("a paper account trades on a simulator; give its address as base_url (see `cashup simulator`)")
     if not credentials.key or not credentials.secret:
         raise UsageError("an account needs the key and the secret that the exchange gave you")
     if base_url is not None and urlsplit(base_url).scheme not in ("http", "https"):
