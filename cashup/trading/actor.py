@@ -88,7 +88,8 @@ class AccountActor:
             except* Exception as group:  # the actor's edge: an account must not be left alone, whatever the error
                 error = _first(group)
                 self.message = str(error)
-                log.warning("account starts over", account=self.account, error=str(error), exc_info=error)
+                defect = None if isinstance(error, CashUpError | SQLAlchemyError | OSError) else error
+                log.warning("account starts over", account=self.account, error=self.message, exc_info=defect)
             self.state = AccountState.RECONCILING
             await self._errands.end_searches()
             await asyncio.sleep(_AGAIN_SECONDS)
@@ -271,6 +272,7 @@ class AccountActor:
         self._accepting = None
         await accept(desks, await compare(self.exchange, self._engine, self.account), subject)
         await lease.kill(killed=False)
+        self.state = AccountState.RECONCILING
         done.set_result(None)
 
     async def _wait(self, seconds: float | None) -> None:

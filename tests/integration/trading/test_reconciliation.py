@@ -1,0 +1,183 @@
+"""Restarts, hand-overs and comparisons with the venue."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import insert, text, update
+
+from cashup.clock import WallClock
+from cashup.errors import Unavailable
+from cashup.events import EventKind
+from cashup.exchanges.base import Exchange
+from cashup.exchanges.paper import PaperExchange
+from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
+from cashup.orders.journal import Commit, Journal, LeaseLost
+from cashup.orders.lease import Holder, Lease
+from cashup.orders.tables import orders
+from cashup.trading import tables
+from cashup.trading.engine import Engine
+from cashup.trading.intents import parse_request
+from cashup.types import Balance
+from tests.integration.trading.conftest import BTC, ETH, QUICK, Desk, Prices
+
+
+async def restarted(desk: Desk) -> Desk:
+    """Another engine on the same database and venue, after the first was stopped."""
+    await desk.engine.stop()
+
+    async def connect(account: str) -> tuple[str, Exchange]:
+        return "gate", desk.exchange
+
+    engine = Engine(desk.database, WallClock(), desk.marks, connect, patience=QUICK)
+    await engine.start()
+    return Desk(desk.database, desk.exchange, engine, desk.marks)
+
+
+async def test_a_restarted_engine_goes_on(desk: Desk) -> None:
+    await desk.submit(1, {BTC: 0.5})
+    await desk.processed(1)
+    again = await restarted(desk)
+    answer = await again.submit(1, {BTC: 0.5})
+    assert len(answer["orders"]) == 1
+    await again.submit(2, {BTC: 0.0})
+    await again.processed(2)
+    await again.check()
+    await again.engine.stop()
+
+
+async def test_a_difference_blocks_until_it_is_accepted(desk: Desk, paper_account: PaperAccount) -> None:
+    await desk.submit(1, {BTC: 0.5})
+    await desk.processed(1)
+    paper_account.balances["USDT"] = Balance(paper_account.balances["USDT"].available + Decimal("12.5"))
+    again = await restarted(desk)
+    with pytest.raises(Unavailable, match=r"the venue holds 20012\.5 USDT, the books say 20000 \(12\.5 more\)"):
+        await again.submit(2, {BTC: 0.0})
+    row = (await again.rows("SELECT state, message FROM account_leases"))[0]
+    assert (row["state"], "12.5 more" in row["message"]) == ("blocked", True)
+    await again.engine.accept_difference("main", "ann")
+    await again.engine.ready("main")
+    await again.submit(2, {BTC: 0.0})
+    await again.processed(2)
+    assert len(await again.rows("SELECT 1 FROM audit WHERE action = 'account.accept_difference'")) == 1
+    await again.check()
+    await again.engine.stop()
+
+
+async def test_an_order_that_was_never_sent_lapses(desk: Desk) -> None:
+    """What a process leaves behind that dies after the first commit, found too late."""
+    await desk.engine.stop()
+    await leave_behind(desk, "pending_send", expires_at=1)
+    again = await restarted(desk)
+    await again.processed(1)
+    assert [row["state"] for row in await again.rows("SELECT state FROM orders")] == ["expired"]
+    await again.check()
+    await again.engine.stop()
+
+
+async def test_an_order_that_was_never_sent_is_sent_in_time(desk: Desk) -> None:
+    await desk.engine.stop()
+    await leave_behind(desk, "pending_send", expires_at=1 << 42)
+    again = await restarted(desk)
+    await again.processed(1)
+    assert [row["state"] for row in await again.rows("SELECT state FROM orders")] == ["filled"]
+    await again.check()
+    await again.engine.stop()
+
+
+async def test_a_claimed_order_is_never_sent_again(desk: Desk) -> None:
+    await desk.engine.stop()
+    await leave_behind(desk, "sending", expires_at=1)
+    again = await restarted(desk)
+    await again.processed(1)
+    assert [row["state"] for row in await again.rows("SELECT state FROM orders")] == ["not_placed"]
+    await again.check()
+    await again.engine.stop()
+
+
+async def leave_behind(desk: Desk, state: str, expires_at: int) -> None:
+    """One intent with one buy of 5000 USDT in `state`, its money set aside, as the journal would have written it."""
+    ident, cost = "t-01HZZZZZZZZZZZZZZZZZZZZZZZ", Decimal(5000)
+    sizing = {"equity": "10000", "aims": []}
+    intent = {"deployment": "demo", "key": "1", "bar": 1, "body_hash": "x", "fence": 1, "state": "buying"}
+    intent |= {"targets": {"targets": {BTC: "0.5"}, "rebalance": None}, "decisions": []}
+    intent |= {"plan": {"sizing": sizing, "marks": {BTC: "50000"}}, "created_at": 0, "expires_at": expires_at}
+    order = {"client_order_id": ident, "account": "main", "deployment": "demo", "intent": "1", "bar": 1, "symbol": BTC}
+    order |= {"side": "buy", "type": "market", "cost": cost, "time_in_force": "ioc", "state": state, "fees": {}}
+    order |= {"reserved_asset": "USDT", "reserved": cost, "limits": {}, "created_at": 0, "updated_at": 0}
+    if state == "sending":
+        order |= {"claimed_at": 1, "send_before": 1}
+    entry = {"transaction": "T", "account": "main", "deployment": "demo", "asset": "USDT", "cause": ident, "at": 1}
+    moved = [entry | {"kind": "cash", "amount": -cost}, entry | {"kind": "reserved", "amount": cost}]
+    async with desk.database.begin() as connection:
+        await connection.execute(insert(tables.intents).values(intent))
+        await connection.execute(insert(orders).values(order))
+        await connection.execute(insert(tables.ledger_entries), moved)
+        await connection.execute(update(tables.books).values(cash=cost, reserved=cost, decided=1))
+
+
+async def test_one_gateway_trades_an_account(desk: Desk) -> None:
+    assert await Lease.take(desk.database, "main", Holder()) is None
+    await desk.submit(1, {BTC: 0.5})
+    await desk.processed(1)
+
+
+async def test_who_lost_the_lease_writes_nothing_and_claims_nothing(desk: Desk) -> None:
+    row = (await desk.rows("SELECT fence FROM account_leases"))[0]
+    stale = Journal(desk.database, "main", row["fence"] - 1)
+    commit = Commit()
+    commit.emit("account:main", EventKind.ACCOUNT_CHANGED, 0, {})
+    with pytest.raises(LeaseLost):
+        await stale.commit(commit)
+    with pytest.raises(LeaseLost):
+        await stale.claim(["t-x"], 0, 0)
+    assert await desk.rows("SELECT 1 FROM outbox WHERE at = 0") == []
+
+
+async def test_a_lease_taken_away_stops_the_actor_until_it_has_it_again(desk: Desk) -> None:
+    await desk.submit(1, {BTC: 0.5})
+    await desk.processed(1)
+    async with desk.database.begin() as connection:
+        await connection.execute(
+            text("UPDATE account_leases SET fence = fence + 1, holder = 'elsewhere/1/x', expires = 1")
+        )
+    with pytest.raises(Unavailable):
+        await desk.submit(2, {BTC: 0.0})
+    await desk.engine.ready("main")
+    await desk.submit(2, {BTC: 0.0})
+    await desk.processed(2)
+    assert len(await desk.rows("SELECT 1 FROM orders")) == 2
+    await desk.check()
+
+
+async def test_nothing_is_claimed_while_killed(desk: Desk) -> None:
+    async with desk.database.begin() as connection:
+        await connection.execute(text("UPDATE account_leases SET killed = true"))
+    await desk.submit(1, {BTC: 0.5})
+    await asyncio.sleep(0.6)  # longer than a turn of the actor: there is no event for what must not happen
+    assert [row["state"] for row in await desk.rows("SELECT state FROM orders")] == ["pending_send"]
+    async with desk.database.begin() as connection:
+        await connection.execute(text("UPDATE account_leases SET killed = false"))
+    await desk.processed(1)
+    await desk.check()
+
+
+async def test_two_engines_one_account(desk: Desk, venue: PaperVenue, paper_account: PaperAccount) -> None:
+    """The second one waits, and takes over when the first has gone."""
+    exchange = PaperExchange(venue, paper_account)
+
+    async def connect(account: str) -> tuple[str, Exchange]:
+        return "gate", exchange
+
+    second = Engine(desk.database, WallClock(), Prices(), connect, patience=QUICK)
+    await second.start()
+    await desk.submit(1, {BTC: 0.5})
+    await desk.processed(1)
+    await desk.engine.stop()
+    await second.ready("main")
+    await second.submit("demo", 1, parse_request("2", 2, {BTC: 0.0, ETH: 0.5}))
+    await desk.processed(2)
+    await desk.check()
+    await second.stop()
