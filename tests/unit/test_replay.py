@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from cashup.errors import DataError, UsageError
@@ -126,7 +126,13 @@ def wishes(draw: st.DrawFn) -> tuple[Bars, pd.DataFrame]:
     return bars, frame
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+# Each example costs a vectorbt portfolio: shrinking a failure would take minutes.
+@settings(
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
 @given(
     wishes(),
     st.sampled_from([0.0, 0.001, 0.0137]),
