@@ -149,6 +149,12 @@ class Stack:
             self._exit.callback(self.supervisor.stop)
             self.supervisor.start(announces=False)
 
+    def open_dashboards(self, notebook: Path) -> str:
+        """Start the dashboards as well; their address."""
+        dashboards = self._process("dashboards", ["dashboards", str(notebook), "--port", "0", "--json"])
+        self._exit.callback(dashboards.stop)
+        return str(dashboards.start().ready["url"])
+
     def wait_until_ended(self, name: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait until the worker of a deployment that shall stop has ended; its attempt as the gateway has it."""
         deadline = time.monotonic() + seconds

@@ -29,7 +29,7 @@ class Board:
     positions: dict[str, str] = field(default_factory=dict)
     orders: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     curve: list[list[Any]] = field(default_factory=list)
-    worker: str = "no worker"
+    worker: str = "not known yet"
     attempt: int | None = None
     at: dict[str, Millis] = field(default_factory=dict)
     seq: int = 0

@@ -74,10 +74,10 @@ class Overview:
             self.equity.note, self.equity.tone = _change(board.equity, self.start)
         self.worker.value, self.worker.tone = board.worker, TONES.get(board.worker, "")
         self.worker.note = "" if board.attempt is None else f"attempt {board.attempt}"
-        self.header.worker, self.header.tone = board.worker, TONES.get(board.worker, "")
+        self.header.worker, self.header.tone = f"worker {board.worker}", TONES.get(board.worker, "")
         self.bar.value = str(board.bars) if board.bars else ""
         self.bar.note = "" if board.bar is None else f"last {_minute(board.bar)}"
-        self.curve.points = thin(board.curve)
+        self.curve.points = list(thin(board.curve))  # a list of its own: the board's goes on growing
         self.positions.rows = [{"key": s, "symbol": s, "quantity": q} for s, q in sorted(board.positions.items())]
         self.orders.rows = [_order_row(order) for order in reversed(board.orders.values())]
         self._age(now)

@@ -40,7 +40,7 @@ class Header(Aged):
 
     _esm = _script("header")
     title = traitlets.Unicode().tag(sync=True)
-    worker = traitlets.Unicode("no worker").tag(sync=True)
+    worker = traitlets.Unicode("worker not known yet").tag(sync=True)
     tone = traitlets.Unicode().tag(sync=True)
     patience = traitlets.Int(10).tag(sync=True)
 
