@@ -139,6 +139,7 @@ def _start_warden(home: Path, sockets: Path) -> None:
             raise StorageError(f"the embedded servers did not start within {_START_SECONDS:.0f} s; see {home / 'logs'}")
         answer = answers.readline().decode().strip()
     if answer != "ready":
+        process.wait(_STOP_SECONDS)
         raise StorageError(f"the embedded servers did not start: {answer or 'see ' + str(home / 'logs')}")
     # The warden outlives us; without this, Popen would warn that it was not waited for.
     process.returncode = 0
