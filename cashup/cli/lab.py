@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +30,29 @@ def lab(
     number = load_settings().lab_port if port is None else port
     require_free("127.0.0.1", number, "JupyterLab", "CASHUP_LAB_PORT")
     token = os.environ.get("JUPYTER_TOKEN") or secrets.token_urlsafe(24)
-    url = f"http://127.0.0.1:{number}/lab?token={token}"
-    typer.echo(json.dumps({"url": url}) if as_json else f"JupyterLab at {url}")
-    sys.stdout.flush()
     command = [sys.executable, "-m", "jupyterlab", *_options(folder.resolve(), number)]
     # The token goes through the environment: arguments can be read by everybody on the machine.
-    os.execve(command[0], command, os.environ | {"JUPYTER_TOKEN": token})  # noqa: S606
+    process = subprocess.Popen(command, env=os.environ | {"JUPYTER_TOKEN": token}, start_new_session=True)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        _wait_until_it_listens(process, number)
+        url = f"http://127.0.0.1:{number}/lab?token={token}"
+        typer.echo(json.dumps({"url": url}) if as_json else f"JupyterLab at {url}")
+        sys.stdout.flush()
+        process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
+    from cashup.cli.ports import is_open
+    from cashup.errors import WorkFailed
+
+    while not is_open("127.0.0.1", port):
+        if process.poll() is not None:
+            raise WorkFailed(f"JupyterLab ended with exit code {process.returncode}; what it said stands above")
+        time.sleep(0.1)
 
 
 def _options(folder: Path, port: int) -> list[str]:
@@ -42,8 +62,12 @@ def _options(folder: Path, port: int) -> list[str]:
         "ServerApp.port_retries": "0",
         "ServerApp.root_dir": str(folder),
         "ServerApp.open_browser": "False",
-        "ServerApp.log_level": "WARN",
-        "JupyterApp.answer_yes": "True",
+        "Application.log_level": "WARN",
+        "ServerApp.allow_root": "True",
+        # Nothing is looked up in the network, and no extension is installed into the locked environment.
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        "LabApp.extension_manager": "readonly",
+        "LabApp.news_url": "",
         # ipykernel's default, TCP ports on the loopback, can be read by every user of the machine.
         "KernelManager.transport": "ipc",
     }

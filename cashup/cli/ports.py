@@ -18,6 +18,13 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
+def is_open(host: str, port: int) -> bool:
+    """True when something accepts connections there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, port)) == 0
+
+
 def require_free(host: str, port: int, what: str, setting: str) -> None:
     """Raise Unavailable with what to do when `what` cannot listen on `port`."""
     if not is_free(host, port):
