@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-from cashup.strategies.strategy import Strategy
+if TYPE_CHECKING:
+    from cashup.strategies.strategy import Strategy
 
 _capturing: ContextVar[bool] = ContextVar("cashup_capturing", default=False)
 

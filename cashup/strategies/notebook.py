@@ -11,12 +11,14 @@ from contextlib import chdir, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cashup.errors import CashUpError, NotebookError, WorkFailed
 from cashup.strategies.capture import RunReached, capturing
-from cashup.strategies.strategy import Strategy
 from cashup.strategies.symbols import did_you_mean
+
+if TYPE_CHECKING:
+    from cashup.strategies.strategy import Strategy  # with pandas, which reading a notebook does not need
 
 PARAMETERS = "parameters"
 """The tag of the cell that holds the parameters' defaults."""

@@ -9,6 +9,8 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, cast
 
+import uvloop
+
 from cashup.client import Backoff, Row, Socket
 from cashup.errors import Unavailable
 
@@ -29,7 +31,7 @@ class Link:
         self._gateway = gateway
         self._token = token
         self._subscription = {"type": "bars.subscribe", **subscription}
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._socket: Socket | None = None
         self._ended = False
         self._work: asyncio.Task[None] | None = None

@@ -81,6 +81,8 @@ def work(assignment: Assignment, signals: StopSignals) -> Outcome:
 
 
 def _execute(assignment: Assignment, signals: StopSignals) -> None:
+    # papermill loads Arrow (16 MB, with numpy) for its HDFS handler alone; without it that handler is left out.
+    sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
     import papermill
 
     from cashup.strategies.notebook import check_parameters
