@@ -29,8 +29,6 @@ def simulator(
     from decimal import Decimal, InvalidOperation
 
     from cashup.errors import UsageError
-    from cashup.settings import load_settings
-    from cashup.simulator.serve import Options, serve
 
     if lockstep and speed is not None:
         raise UsageError("--lockstep and --speed exclude each other; choose one")
@@ -38,6 +36,10 @@ def simulator(
         fraction = Decimal(fee)
     except InvalidOperation as error:
         raise UsageError(f"{fee!r} is not a fee; write a fraction such as 0.001") from error
+
+    from cashup.settings import load_settings
+    from cashup.simulator.serve import Options, serve
+
     settings = load_settings()
     serve(
         Options(

@@ -80,6 +80,8 @@ async def test_the_slowest_deployment_sets_the_pace(simulator: Simulator, contro
     driver = Lockstep(control, ["demo", "other"])
     await driver.run(stream([ready(), ready("other"), processed(0), processed(0, "other"), processed(1)]))
     assert steps(simulator) == 2
+    await driver.run(stream([processed(0), processed(1, "other")]))
+    assert steps(simulator) == 3
 
 
 async def test_the_end_of_the_tape_finishes(simulator: Simulator, control: ControlClient) -> None:
