@@ -1,0 +1,75 @@
+"""Workers on the real gateway, trading on the simulator: deaths at any bar lose nothing."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from cashup.cli.stack import Market, Stack
+from cashup.clock import parse_time
+from cashup.markets.lake import Lake
+from cashup.markets.synthetic import store_generated
+
+from .conftest import CONTRACT, HOUR, write_notebook
+
+START = "2025-01-01"
+BARS = 30
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="cashup-worker-"))  # short: sockets live in it
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill(stack: Stack, what: str) -> None:
+    """kill -9 the worker process or its kernel."""
+    (process,) = [p for p in stack.worker_processes() if f"cashup.workers.{what}" in p.cmdline()]
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_twice_decides_every_bar_once(home: Path) -> None:
+    first = parse_time(START)
+    store_generated(Lake(home / "lake"), "gate", "ETH/USDT", "1h", start=first - 20 * HOUR, bars=BARS + 20, seed=1)
+    deaths = {10: "kernel", 20: "process"}
+    steps = 0
+
+    def on_step(stack: Stack, state: Mapping[str, Any]) -> None:
+        nonlocal steps
+        steps += 1
+        if steps in deaths:
+            kill(stack, deaths[steps])
+
+    with Stack(home, Market(["ETH/USDT"], "1h", START)) as stack:
+        stack.add_account("demo", {"USDT": "10000"})
+        notebook = write_notebook(home / "sma.ipynb", CONTRACT)
+        stack.deploy("demo", notebook, account="demo", capital="10000")
+        stack.drive(["demo"], until=first + (BARS - 2) * HOUR, on_step=on_step)
+        stack.client.stop("demo")
+        attempt = stack.wait_until_ended("demo")
+        worth = stack.client.equity("demo")
+        events = stack.client.events("deployment:demo")
+        orders = [order for order in stack.client.orders("demo") if order["average_price"] is not None]
+
+    assert [row["bar"] for row in worth] == [first + number * HOUR for number in range(BARS - 1)]
+    accepted = [event["data"]["bar"] for event in events if event["kind"] == "intent_accepted"]
+    assert accepted == [row["bar"] for row in worth]
+    ends = [event["data"] for event in events if event["kind"] == "attempt_finished"]
+    assert [(end["attempt"], end["state"]) for end in ends] == [(1, "failed"), (2, "failed"), (3, "finished")]
+    assert "the kernel died" in ends[0]["message"]
+    assert (attempt["number"], attempt["exit_code"]) == (3, 0)
+
+    record = nbformat.read(attempt["output"], as_version=4)
+    assert f"tear sheet {BARS - 1}" in record.cells[-1].outputs[0].text
+    assert "Total Return [%]" in record.cells[-1].outputs[-1].data["text/plain"]
+    assert orders, "the averages cross in these bars"
