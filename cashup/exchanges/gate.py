@@ -107,7 +107,7 @@ class GateExchange:
     async def fetch_order(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
         """The order with the venue's id, or None when the venue has no such order."""
         query = {"currency_pair": await self._pair(symbol)}
-        reply = await self._client.exchange("GET", f"orders/{exchange_order_id}", query, private=True)
+        reply = await self._exchange("GET", f"orders/{exchange_order_id}", query)
         if label_of(reply)[0] in ABSENT:
             return None
         return self._report(_content(reply))
@@ -153,12 +153,12 @@ class GateExchange:
         Gate's 10 orders per second, user and market are not waited for here: that would delay the write past its fence.
         """
         try:
-            pair = await self._pair(request.symbol)
+            body = self._body(request, await self._pair(request.symbol))
+            reply = await self._exchange("POST", "orders", body)
         except ExchangeTransient as error:
             return SendResult(ResultClass.NOT_SENT, message=str(error))
         except ExchangeRefused as error:
-            return SendResult(ResultClass.NOT_SENT, label="INVALID_CURRENCY_PAIR", message=str(error))
-        reply = await self._client.exchange("POST", "orders", self._body(request, pair), private=True)
+            return SendResult(ResultClass.NOT_SENT, label=error.code.upper(), message=str(error))
         return classify(reply, self._report, request.client_order_id)
 
     def _body(self, request: OrderRequest, pair: str) -> dict[str, str]:
@@ -166,7 +166,9 @@ class GateExchange:
         amount = request.cost if by_cost else request.quantity
         if amount is None:
             wanted = "a cost" if by_cost else "a quantity"
-            raise ValueError(f"a {request.type} {request.side} on Gate is given as {wanted}")
+            raise ExchangeRefused(
+                f"a {request.type} {request.side} on Gate is given as {wanted}", code="invalid_param_value"
+            )
         body = {
             "text": request.client_order_id,
             "currency_pair": pair,
@@ -187,7 +189,7 @@ class GateExchange:
         """Ask for a cancel. When Gate says that the order is gone, the order is asked for and nothing is inferred."""
         fence = str(self.clock.now() + CANCEL_WITHIN)
         query = {"currency_pair": await self._pair(symbol), "x-gate-exptime": fence}
-        reply = await self._client.exchange("DELETE", f"orders/{exchange_order_id}", query, private=True)
+        reply = await self._exchange("DELETE", f"orders/{exchange_order_id}", query)
         if reply.status == 200:
             return self._report(_content(reply))
         if reply.status is None or reply.status >= 500:
@@ -218,6 +220,7 @@ class GateExchange:
 
     async def watch_account(self) -> AsyncIterator[Frame | Connected | Disconnected]:
         """Every raw frame of the private channels, one per order, trade or set of balances, in order of receipt."""
+        self._require_account()
         await self.markets()
         wanted = [(rows.ORDERS, ["!all"]), (rows.TRADES, ["!all"]), (rows.BALANCES, None)]
         stream = GateStream(
@@ -248,16 +251,27 @@ class GateExchange:
     async def _pair(self, symbol: Symbol) -> str:
         await self.markets()
         if symbol not in self._pairs:
-            raise ExchangeRefused(f"{symbol} does not trade on Gate; ask for its markets and choose one of them")
+            raise ExchangeRefused(
+                f"{symbol} does not trade on Gate; ask for its markets and choose one", code="invalid_currency_pair"
+            )
         return self._pairs[symbol]
 
     def _report(self, row: Mapping[str, Any]) -> OrderReport:
         return rows.order_report(row, self.symbol_of)
 
     async def _get(self, path: str, query: Mapping[str, str], *, private: bool = True) -> Any:
-        if private and not self._private:
-            raise ExchangeRefused("this needs an account; the exchange was opened without credentials")
-        return _content(await self._client.exchange("GET", path, query, private=private))
+        return _content(await self._exchange("GET", path, query, private=private))
+
+    async def _exchange(self, method: str, path: str, params: Mapping[str, str], *, private: bool = True) -> Reply:
+        if private:
+            self._require_account()
+        return await self._client.exchange(method, path, params, private=private)
+
+    def _require_account(self) -> None:
+        if not self._private:
+            raise ExchangeRefused(
+                "this needs an account; the exchange was opened without credentials", code="missing_required_header"
+            )
 
     async def _pages(self, path: str, query: Mapping[str, str], size: int) -> list[Any]:
         found: list[Any] = []

@@ -93,7 +93,13 @@ class GateClient(ccxt.pro.gate):  # type: ignore[misc]
         self.open()
         settings = self.extend(
             self.streaming,
-            {"log": self.log, "verbose": False, "asyncio_loop": asyncio.get_running_loop()},
+            {
+                "log": self.log,
+                "verbose": False,
+                "asyncio_loop": asyncio.get_running_loop(),
+                # Shorter than what a stream waits for, so that no late connection outlives its stream.
+                "connectionTimeout": 8_000,
+            },
             self.options.get("ws", {}),
         )
         return Socket(

@@ -108,7 +108,7 @@ class PublicApi:
             "max_quote_amount": "50000000",
             "amount_precision": digits(market.lot),
             "precision": digits(market.tick),
-            "trade_status": "untradable" if self.venue.halted else "tradable",
+            "trade_status": "tradable",
             "sell_start": 0,
             "buy_start": 0,
             "type": "normal",

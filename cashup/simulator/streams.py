@@ -31,6 +31,7 @@ class _Connection:
         self.socket = socket
         self.topics: set[Topic] = set()
         self.outbox: asyncio.Queue[bytes] = asyncio.Queue(maxsize=10_000)
+        self._closing: asyncio.Task[bool] | None = None
 
     def send(self, frame: bytes) -> None:
         """Queue one frame."""
@@ -38,7 +39,8 @@ class _Connection:
             self.outbox.put_nowait(frame)
         except asyncio.QueueFull:
             self.topics.clear()
-            asyncio.get_running_loop().create_task(self.socket.close(code=1008, message=b"too slow"))
+            if self._closing is None:
+                self._closing = asyncio.create_task(self.socket.close(code=1008, message=b"too slow"))
 
     async def write(self) -> None:
         """Send what is queued, in order, until the connection ends."""

@@ -328,6 +328,8 @@ async def test_many_orders_are_listed_completely(bench: Any) -> None:
 async def test_the_public_side_has_no_account(bench: Any) -> None:
     with pytest.raises(ExchangeError, match="account"):
         await bench.public.balances()
+    with pytest.raises(ExchangeError, match="account"):
+        await anext(bench.public.watch_account())
 
 
 # -- private frames -----------------------------------------------------------------------------------------------

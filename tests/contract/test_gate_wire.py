@@ -184,6 +184,16 @@ async def test_a_wrong_key_is_refused(simulator: Simulator) -> None:
         assert (await exchange.place(order())).label == "INVALID_KEY"
 
 
+async def test_what_gate_cannot_take_is_not_sent(simulator: Simulator) -> None:
+    by_quantity = OrderRequest("t-1", BTC, Side.BUY, OrderType.MARKET, quantity=Decimal(1))
+    async with exchange_at(simulator.url) as exchange:
+        sent = await exchange.place(by_quantity)
+        assert (sent.result, sent.label) == (ResultClass.NOT_SENT, "INVALID_PARAM_VALUE")
+    public = GateExchange(base_url=simulator.url)
+    assert (await public.place(order())).result is ResultClass.NOT_SENT
+    await public.close()
+
+
 # -- streams ------------------------------------------------------------------------------------------------------
 
 
