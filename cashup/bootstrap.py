@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from asyncpg import PostgresError
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock, WallClock
@@ -17,6 +20,7 @@ from cashup.errors import NotFound, Unavailable
 from cashup.exchanges.base import Exchange
 from cashup.markets.feed import Feed
 from cashup.monitoring.lag import LoopLag
+from cashup.monitoring.logging import redact_text
 from cashup.settings import Settings
 from cashup.storage import schema
 from cashup.storage.database import check_safety, create_engine
@@ -175,10 +179,18 @@ async def _check_stores(database: AsyncEngine, redis: Redis, *, ours: bool) -> N
     try:
         async with database.connect() as connection:
             await check_safety(connection, Mode.LIVE)
+    except (OSError, TimeoutError, SQLAlchemyError, PostgresError) as error:
+        raise Unavailable(f"the database cannot be reached ({_short(error)}); check CASHUP_DATABASE_URL") from error
+    try:
         await redis.ping()
-    except (OSError, TimeoutError) as error:
-        raise Unavailable(f"the database or Redis cannot be reached ({error}); check CASHUP_DATABASE_URL") from error
+    except (OSError, RedisError) as error:
+        raise Unavailable(f"Redis cannot be reached ({_short(error)}); check CASHUP_REDIS_URL") from error
     await schema.prepare(database, ours=ours)
+
+
+def _short(error: BaseException) -> str:
+    """The first line of what a driver says, without the address it may repeat."""
+    return redact_text(str(error).partition("\n")[0].rstrip(".") or type(error).__name__)
 
 
 def _begin(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -31,23 +31,28 @@ def serve(settings: Settings, *, announce: Callable[[str, Gateway], None]) -> No
 async def _serve(settings: Settings, announce: Callable[[str, Gateway], None]) -> None:
     with listen(settings.host, settings.port) as listening:
         async with open_gateway(settings) as gateway:
-            config = uvicorn.Config(
-                create_app(gateway),
-                loop="none",
-                http="httptools",
-                ws="websockets-sansio",
-                ws_per_message_deflate=False,
-                ws_ping_interval=20.0,
-                ws_ping_timeout=60.0,
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=_GOODBYE_SECONDS,
-            )
             host, port = listening.getsockname()[:2]
             announce(f"http://{host}:{port}", gateway)
-            await uvicorn.Server(config).serve(sockets=[listening])
+            await make_server(gateway).serve(sockets=[listening])
+
+
+def make_server(gateway: Gateway) -> uvicorn.Server:
+    """A server for the API of `gateway`; `await serve(sockets=[…])` runs it until `should_exit` is set."""
+    config = uvicorn.Config(
+        create_app(gateway),
+        loop="none",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=60.0,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+    )
+    return uvicorn.Server(config)
 
 
 def listen(host: str, port: int) -> socket.socket:

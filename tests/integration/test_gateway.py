@@ -1,0 +1,290 @@
+"""A whole gateway over real sockets: its API, its WebSocket, and a simulated venue behind it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from cashup.api.server import listen, make_server
+from cashup.bootstrap import Gateway, open_gateway
+from cashup.client import Socket
+from cashup.errors import Unauthenticated
+from cashup.exchanges.rules import gate_market
+from cashup.settings import Settings
+from cashup.simulator.server import Simulator
+from cashup.simulator.tape import Tape
+from cashup.simulator.venue import Venue
+from cashup.strategies.bars import Bars
+from cashup.types import Symbol
+from cashup.users.roles import Role
+from cashup.users.tokens import Audience
+
+BTC, ETH = Symbol("BTC/USDT"), Symbol("ETH/USDT")
+START, HOUR = 1_735_689_600_000, 3_600_000
+PAST, FUTURE = 30, 20
+
+
+def bars() -> Bars:
+    """Hourly bars of two symbols that rise by one each hour; the bar at START opens at 130."""
+    count = PAST + FUTURE
+    opens = 100.0 + np.arange(count)
+    one = np.stack([opens, opens + 0.75, opens - 0.25, opens + 0.5, np.full(count, 5.0)])
+    values = np.repeat(one[:, :, None], 2, axis=2)
+    return Bars(START + HOUR * np.arange(-PAST, FUTURE), [BTC, ETH], "1h", values)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    markets = {symbol: gate_market(symbol) for symbol in (BTC, ETH)}
+    async with Simulator(Venue(Tape(bars()), markets, start=START)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    async with open_gateway(settings) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def url(gateway: Gateway) -> AsyncIterator[str]:
+    server = make_server(gateway)
+    with listen("127.0.0.1", 0) as listening:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        await serving
+
+
+@dataclass
+class Api:
+    """The API as one person uses it."""
+
+    url: str
+    http: httpx.AsyncClient
+
+    async def __call__(self, method: str, path: str, body: Any = None, token: str | None = None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return await self.http.request(method, f"/api/v1{path}", json=body, headers=headers)
+
+    async def ok(self, method: str, path: str, body: Any = None) -> Any:
+        answer = await self(method, path, body)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+
+@pytest.fixture
+async def api(gateway: Gateway, url: str) -> AsyncIterator[Api]:
+    """The API, logged in as the first admin."""
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        body = {"name": "admin", "password": gateway.first_password}
+        token = (await http.post("/api/v1/auth/login", json=body)).json()["access_token"]
+        http.headers["Authorization"] = f"Bearer {token}"
+        yield Api(url, http)
+
+
+@pytest.fixture
+async def worker(api: Api, simulator: Simulator) -> dict[str, Any]:
+    """A running deployment on the simulator, and its newest attempt."""
+    customer = simulator.venue.accounts.create("demo", {"USDT": Decimal(1000)})
+    keys = {"key": customer.key, "secret": customer.secret}
+    await api.ok("POST", "/accounts", {"name": "demo", "mode": "sandbox", "base_url": simulator.url} | keys)
+    spec = {"notebook": "x.ipynb", "account": "demo", "capital": "1000", "symbols": [BTC, ETH], "timeframe": "1h"}
+    await api.ok("PUT", "/deployments/demo", spec)
+    await api.ok("POST", "/deployments/demo/start")
+    attempt: dict[str, Any] = await api.ok("POST", "/deployments/demo/attempts")
+    return attempt
+
+
+async def receive(socket: Socket, kind: str) -> dict[str, Any]:
+    """The next message of this kind; others are skipped."""
+    async with asyncio.timeout(20):
+        while (message := await socket.receive())["type"] != kind:
+            assert message["type"] != "error", message
+    return message
+
+
+async def subscribe(url: str, token: str, history: int = 5) -> tuple[Socket, dict[str, Any]]:
+    socket = await Socket.connect(url, token)
+    await socket.send({"type": "bars.subscribe", "symbols": [BTC, ETH], "timeframe": "1h", "history": history})
+    return socket, await receive(socket, "bars.history")
+
+
+async def test_a_worker_gets_its_bars_and_its_orders_are_made(
+    url: str, api: Api, worker: dict[str, Any], simulator: Simulator, gateway: Gateway
+) -> None:
+    socket, history = await subscribe(url, worker["token"])
+    assert history["times"] == [START - hours * HOUR for hours in (5, 4, 3, 2, 1)]
+    assert history["bars"][BTC][-1] == [129.0, 129.75, 128.75, 129.5, 5.0]
+    assert history["last_decided"] is None
+    await socket.send({"type": "ready", "bar": history["times"][-1]})
+    reader = await Socket.connect(url, api.http.headers["Authorization"].removeprefix("Bearer "))
+    await reader.send({"type": "events.subscribe", "streams": ["deployment:demo"], "after": 0})
+    for number in range(3):
+        simulator.control.step({})
+        bar = await receive(socket, "bar")
+        assert bar["time"] == START + number * HOUR
+        assert bar["bars"][ETH][0] == 130.0 + number
+        assert gateway.feed.mark(f"gate@{simulator.url.removeprefix('http://')}", ETH) == 131 + number
+        targets = {BTC: 0.5, ETH: None if number else 0.25}
+        await socket.send({"type": "intent", "key": str(bar["time"]), "bar": bar["time"], "targets": targets})
+        answer = await receive(socket, "intent.accepted")
+        assert answer["key"] == str(bar["time"])
+        assert len(answer["orders"]) == (0 if number else 2)
+    seen = []
+    while not seen or seen[-1]["kind"] != "bar_processed" or seen[-1]["data"]["bar"] != START + 2 * HOUR:
+        seen.append(await receive(reader, "event"))
+    assert [event["seq"] for event in seen] == sorted({event["seq"] for event in seen})
+    assert [event["kind"] for event in seen].count("order_changed") >= 2
+    orders = await api.ok("GET", "/deployments/demo/orders")
+    assert {order["symbol"] for order in orders} == {BTC, ETH}
+    assert (await api.ok("GET", "/deployments/demo"))["state"] == "ready"
+    for connection in (socket, reader):
+        await connection.close()
+
+
+async def test_a_newer_attempt_stops_the_older_one(url: str, api: Api, worker: dict[str, Any]) -> None:
+    old, _ = await subscribe(url, worker["token"])
+    newer = await api.ok("POST", "/deployments/demo/attempts")
+    assert newer["fence"] > worker["fence"]
+    assert "newer attempt" in (await receive(old, "stop"))["reason"]
+    await old.close()
+    late = await Socket.connect(url, worker["token"])
+    assert "newer attempt" in (await receive(late, "stop"))["reason"]
+    await late.close()
+
+
+async def test_a_stopped_deployment_tells_its_worker(url: str, api: Api, worker: dict[str, Any]) -> None:
+    socket, _ = await subscribe(url, worker["token"])
+    await api.ok("POST", "/deployments/demo/stop")
+    assert "shall not run" in (await receive(socket, "stop"))["reason"]
+    await socket.close()
+
+
+async def test_a_subscription_that_cannot_be_is_explained(url: str, worker: dict[str, Any]) -> None:
+    socket = await Socket.connect(url, worker["token"])
+    wrong = [
+        ({"symbols": ["BTCUSDT"], "timeframe": "1h", "history": 5}, "did you mean BTC/USDT"),
+        ({"symbols": ["XRP/USDT"], "timeframe": "1h", "history": 5}, "no market XRP/USDT"),
+        ({"symbols": [BTC], "timeframe": "1x", "history": 5}, "not a timeframe"),
+        ({"symbols": [BTC], "timeframe": "1h", "history": -1}, "number of bars"),
+        ({"symbols": [BTC, BTC], "timeframe": "1h", "history": 5}, "each symbol once"),
+        ({"symbols": [], "timeframe": "1h", "history": 5}, "1 to 100 symbols"),
+    ]
+    for body, sentence in wrong:
+        await socket.send({"type": "bars.subscribe"} | body)
+        answer = await socket.receive()
+        while answer["type"] in ("welcome", "event"):
+            answer = await socket.receive()
+        assert answer["type"] == "error"
+        assert sentence in answer["message"]
+    await socket.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"targets": {BTC: "much"}}, {"targets": {BTC: float("1e400")}}, {"bar": "1"}, {"key": 7}, {"targets": []}],
+    ids=["words", "infinite", "bar", "key", "list"],
+)
+async def test_a_malformed_intent_is_refused(url: str, worker: dict[str, Any], change: dict[str, Any]) -> None:
+    socket = await Socket.connect(url, worker["token"])
+    await socket.send({"type": "intent", "key": "1", "bar": 1, "targets": {BTC: 0.5}} | change)
+    async with asyncio.timeout(10):
+        while (answer := await socket.receive())["type"] in ("welcome", "event"):
+            pass
+    assert answer["type"] in ("intent.refused", "error")
+    await socket.close()
+
+
+async def test_a_bad_token_ends_the_connection(url: str, gateway: Gateway, worker: dict[str, Any]) -> None:
+    admin = await gateway.people.get("admin")
+    expired = gateway.tokens.issue("admin", Audience.API, role=Role.ADMIN, session=admin.session, lifetime=-1000)
+    outdated = gateway.tokens.issue("admin", Audience.API, role=Role.ADMIN, session=admin.session + 1)
+    for token in (expired, outdated, "nonsense", worker["token"][:-3]):
+        with pytest.raises(Unauthenticated):
+            await Socket.connect(url, token)
+
+
+async def test_a_worker_sees_its_own_deployment_only(url: str, api: Api, worker: dict[str, Any]) -> None:
+    token = worker["token"]
+    assert (await api("GET", "/deployments/demo/orders", token=token)).status_code == 200
+    assert (await api("GET", "/deployments/other/orders", token=token)).status_code == 403
+    for method, path in (("GET", "/accounts"), ("GET", "/orders"), ("POST", "/deployments/demo/stop")):
+        assert (await api(method, path, token=token)).status_code == 401
+    socket = await Socket.connect(url, token)
+    await socket.send({"type": "events.subscribe", "streams": ["deployment:*"], "after": 0})
+    assert (await socket.receive())["type"] in ("event", "error")
+    await socket.close()
+
+
+async def test_a_viewer_looks_and_does_not_touch(api: Api, gateway: Gateway, url: str) -> None:
+    await gateway.people.create("eva", "correct horse battery", Role.VIEWER, by="admin")
+    token = (await api.ok("POST", "/auth/login", {"name": "eva", "password": "correct horse battery"}))["access_token"]
+    assert (await api("GET", "/accounts", token=token)).status_code == 200
+    refused = await api("PUT", "/deployments/x", {"notebook": "x", "account": "x", "capital": "1"}, token=token)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+    view = (await api("POST", "/auth/view-token", token=token)).json()["access_token"]
+    assert (await api("GET", "/accounts", token=view)).status_code == 200
+    assert (await api("POST", "/auth/view-token", token=view)).status_code == 401
+    socket = await Socket.connect(url, view)
+    await socket.send({"type": "intent", "key": "1", "bar": 1, "targets": {}})
+    assert (await socket.receive())["type"] == "error"
+    await socket.close()
+
+
+async def test_errors_have_one_form(api: Api, url: str) -> None:
+    answers = {
+        "no token": await httpx.AsyncClient(base_url=url).get("/api/v1/accounts"),
+        "nothing there": await api("GET", "/nothing"),
+        "wrong method": await api("DELETE", "/accounts"),
+        "unknown": await api("GET", "/deployments/nobody"),
+        "malformed": await api("POST", "/accounts", {"name": "x", "mode": "moon", "key": "k", "secret": "s"}),
+        "wrong password": await api("POST", "/auth/login", {"name": "admin", "password": "wrong"}),
+        "number as money": await api("PUT", "/deployments/x", {"notebook": "x", "account": "x", "capital": 1.5}),
+    }
+    assert {name: answer.status_code for name, answer in answers.items()} == {
+        "no token": 401,
+        "nothing there": 404,
+        "wrong method": 405,
+        "unknown": 404,
+        "malformed": 422,
+        "wrong password": 401,
+        "number as money": 422,
+    }
+    for answer in answers.values():
+        error = answer.json()["error"]
+        assert set(error) == {"code", "message"}
+        assert "\n" not in error["message"]
+
+
+async def test_keys_never_come_back(api: Api, worker: dict[str, Any], simulator: Simulator) -> None:
+    customer = next(iter(simulator.venue.accounts.all()))
+    shown = (await api("GET", "/accounts")).text + (await api("GET", "/accounts/demo")).text
+    shown += (await api("GET", "/events")).text + (await api("GET", "/settings")).text
+    assert customer.key not in shown
+    assert customer.secret not in shown
+    account = (await api.ok("GET", "/accounts"))[0]
+    assert account["state"] == "READY"
+    assert len(account["fingerprint"]) == 12
+
+
+async def test_nine_domains_are_well_and_say_so_when_not(api: Api, worker: dict[str, Any], url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as anybody:
+        health = await anybody.get("/health")
+        assert (health.status_code, health.json()["status"]) == (200, "ok"), health.text
+        assert len(health.json()["domains"]) == 9
+        await api.ok("POST", "/deployments/demo/attempts/1/finish", {"state": "failed", "message": "x"})
+        strategy = await anybody.get("/health/strategy")
+        assert strategy.status_code == 503
+        assert "no worker does it" in strategy.json()["message"]
+        assert (await anybody.get("/health")).status_code == 503
+        documented = (await anybody.get("/openapi.json")).json()
+    sections = {
+        tag for path in documented["paths"].values() for operation in path.values() for tag in operation["tags"]
+    }
+    assert sections == set(health.json()["domains"])

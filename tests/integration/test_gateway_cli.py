@@ -1,0 +1,144 @@
+"""`cashup gateway`, `user`, `account` and `db` as a person runs them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cashup.settings import Settings
+
+PASSWORD = "correct horse battery"
+
+
+class Cli:
+    """The command line with the home, database and Redis of one test."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.database_url is not None
+        assert settings.redis_url is not None
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith("CASHUP_")} | {
+            "CASHUP_HOME": str(settings.home_path),
+            "CASHUP_DATABASE_URL": settings.database_url.get_secret_value(),
+            "CASHUP_REDIS_URL": settings.redis_url.get_secret_value(),
+        }
+        self.folder = settings.home_path.parent
+
+    def __call__(self, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cashup", *words]
+        return subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=self.env | env,
+            cwd=self.folder,
+            timeout=120,
+            check=False,
+        )
+
+    @contextmanager
+    def gateway(self, *words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+        """A gateway that listens, and what it said."""
+        command = [sys.executable, "-m", "cashup", "gateway", "--port", "0", "--json", *words]
+        log = (self.folder / "gateway.log").open("a")
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=self.env, cwd=self.folder
+        )
+        try:
+            assert process.stdout is not None
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+            process.communicate()
+            log.close()
+
+
+@pytest.fixture
+def cli(settings: Settings) -> Cli:
+    return Cli(settings)
+
+
+def complaint(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """The one sentence with which a command failed."""
+    assert done.returncode == code, (done.stdout, done.stderr)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("cashup: ")
+    assert done.stdout == ""
+    return lines[0]
+
+
+def test_a_taken_port_is_one_sentence(cli: Cli) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        sentence = complaint(cli("gateway", "--port", str(port)), 1)
+    assert f"port {port} is taken" in sentence
+    assert "CASHUP_PORT" in sentence
+
+
+def test_the_first_password_is_shown_once_and_can_be_set_again(cli: Cli) -> None:
+    with cli.gateway() as (process, said):
+        body = {"name": "admin", "password": said["admin_password"]}
+        assert httpx.post(f"{said['url']}/api/v1/auth/login", json=body).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) in (0, -signal.SIGTERM)
+    assert said["admin_password"] not in (cli.folder / "gateway.log").read_text()
+    new = json.loads(cli("user", "password", "admin", "--json").stdout)["password"]
+    with cli.gateway() as (_, again):
+        assert again["admin_password"] is None
+        login = f"{again['url']}/api/v1/auth/login"
+        assert httpx.post(login, json=body).status_code == 401
+        assert httpx.post(login, json={"name": "admin", "password": new}).status_code == 200
+
+
+def test_people_are_administered(cli: Cli) -> None:
+    assert cli("user", "create", "eva", "--role", "trader", stdin=PASSWORD).returncode == 0
+    users = json.loads(cli("user", "list", "--json").stdout)
+    assert [(user["name"], user["role"], user["disabled"]) for user in users] == [("eva", "trader", False)]
+    assert "already" in complaint(cli("user", "create", "eva", stdin=PASSWORD), 1)
+    assert "role" in complaint(cli("user", "create", "max", "--role", "king", stdin=PASSWORD), 2)
+    assert "characters" in complaint(cli("user", "create", "max", stdin="short"), 2)
+    assert "no user" in complaint(cli("user", "password", "nobody", stdin=PASSWORD), 1)
+    assert cli("user", "token", "eva").stdout.count(".") == 2
+
+
+def test_an_account_is_stored_by_whoever_is_logged_in(cli: Cli) -> None:
+    with cli.gateway() as (_, said):
+        where = {"CASHUP_GATEWAY_URL": said["url"]}
+        assert "log in" in complaint(cli("account", "list", **where), 1)
+        assert "wrong user name or password" in complaint(cli("user", "login", stdin="wrong", **where), 1)
+        assert cli("user", "login", stdin=said["admin_password"], **where).returncode == 0
+        made = cli("account", "create", "main", "--mode", "sandbox", "--json", stdin="the-key\nthe-secret\n", **where)
+        assert json.loads(made.stdout)["name"] == "main"
+        listed = cli("account", "list", "--json", **where).stdout
+        assert [account["name"] for account in json.loads(listed)] == ["main"]
+        assert "paper, sandbox or live" in complaint(
+            cli("account", "create", "x", "--mode", "replay", stdin="the-key\nthe-secret\n", **where), 2
+        )
+    assert "the-secret" not in made.stdout + listed + (cli.folder / "gateway.log").read_text()
+    assert "does not answer" in complaint(cli("account", "list", **where), 1)
+
+
+def test_servers_that_are_not_there_are_named(cli: Cli, tmp_path: Path) -> None:
+    nowhere = f"postgresql://nobody@/nothing?host={tmp_path}"
+    assert "CASHUP_DATABASE_URL" in complaint(cli("user", "list", CASHUP_DATABASE_URL=nowhere), 1)
+    assert "PostgreSQL address" in complaint(cli("user", "list", CASHUP_DATABASE_URL="sqlite:///x"), 1)
+    assert "CASHUP_REDIS_URL" in complaint(cli("user", "list", CASHUP_REDIS_URL=f"unix://{tmp_path}/none"), 1)
+
+
+def test_help_and_wrong_words(cli: Cli) -> None:
+    assert "gateway" in cli("--help").stdout
+    assert "No such command" in complaint(cli("gatway"), 2)
+    assert "No such option" in complaint(cli("user", "list", "--jsn"), 2)
+    assert cli("user").returncode == 2
+    assert "Traceback" in cli("--debug", "user", "password", "nobody", stdin=PASSWORD).stderr
