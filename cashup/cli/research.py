@@ -124,12 +124,13 @@ def with_database(work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
     from cashup.storage.database import create_engine
     from cashup.storage.servers import open_servers
 
-    servers = open_servers(load_settings())
+    settings = load_settings()
+    servers = open_servers(settings)
 
     async def connected() -> T:
         database = create_engine(servers.database_url, application="cashup-cli", pool_size=1)
         try:
-            await schema.create(database)
+            await schema.prepare(database, ours=servers.embedded is not None and settings.database_url is None)
             return await work(database)
         finally:
             await database.dispose()

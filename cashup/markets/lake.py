@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -80,7 +80,7 @@ class Lake:
         """The bars that open in [start, end); raises DataError when the lake has no such file or cannot read it."""
         import pyarrow.parquet as pq
 
-        table = _parquet(lambda path: pq.read_table(path), self._existing(exchange, symbol, timeframe))
+        table = _parquet(lambda file: pq.ParquetFile(file).read(), self._existing(exchange, symbol, timeframe))
         times = table.column("timestamp").cast("int64").to_numpy()
         first = 0 if start is None else int(np.searchsorted(times, start))
         last = len(times) if end is None else int(np.searchsorted(times, end))
@@ -162,8 +162,8 @@ def content_version(exchange: str, symbol: str, timeframe: str, frame: pd.DataFr
 def _describe(path: Path) -> Series:
     import pyarrow.parquet as pq
 
-    def look(path: Path) -> Series:
-        file = pq.ParquetFile(path)
+    def look(opened: BinaryIO) -> Series:
+        file = pq.ParquetFile(opened)
         about = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
         groups = [file.metadata.row_group(number).column(0).statistics for number in range(file.num_row_groups)]
         return Series(
@@ -182,11 +182,13 @@ def _describe(path: Path) -> Series:
     return found
 
 
-def _parquet(read: Any, path: Path) -> Any:
+def _parquet(read: Callable[[BinaryIO], Any], path: Path) -> Any:
+    """What `read` makes of the file, opened once: a file that is replaced meanwhile is read to its end."""
     import pyarrow as pa
 
     try:
-        return read(path)
+        with path.open("rb") as file:
+            return read(file)
     except (pa.ArrowException, KeyError, IndexError, OSError) as error:
         raise DataError(f"{path} is not a file of the lake any more ({error}); import its bars again") from error
 

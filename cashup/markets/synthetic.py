@@ -67,8 +67,8 @@ def store_generated(
         source = lake.describe(exchange, symbol, timeframe).source
         if source != GENERATED:
             raise Conflict(
-                f"the lake has {symbol} {timeframe} bars on {exchange} from {source}, and made-up bars never replace those; "
-                "choose another --exchange or symbol"
+                f"the lake has {symbol} {timeframe} bars on {exchange} from {source}, "
+                "and made-up bars never replace those; choose another --exchange or symbol"
             )
     lake.write(exchange, symbol, timeframe, generate(symbol, timeframe, start, bars, seed), source=GENERATED)
     return lake.describe(exchange, symbol, timeframe)

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -77,21 +79,45 @@ def test_a_frame_that_is_unsound_leaves_what_was_there(lake):
     assert [path.name for path in lake.path.rglob("*") if path.is_file()] == ["1h.parquet"]
 
 
-def test_killed_while_writing_the_lake_has_the_old_bars_or_the_new_ones(lake):
-    writer = (
-        "import sys; from cashup.markets.lake import Lake; from cashup.markets.synthetic import generate\n"
-        f"lake = Lake({str(lake.path)!r}); frames = [generate('BTC/USDT', '1h', {START}, 5000, s) for s in (1, 2)]\n"
-        "for n in range(10**6):\n"
-        "    lake.write('gate', 'BTC/USDT', '1h', frames[n % 2]); print(n, flush=True)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", writer], stdout=subprocess.PIPE, text=True) as process:
-        for _ in range(7):
-            assert process.stdout.readline()
+WRITER = """
+import sys
+from cashup.markets.lake import Lake
+from cashup.markets.synthetic import generate
+
+frames = [generate("BTC/USDT", "1h", int(sys.argv[2]), 20_000, seed) for seed in (1, 2)]
+for number in range(int(sys.argv[3])):
+    Lake(sys.argv[1]).write("gate", "BTC/USDT", "1h", frames[number % 2])
+    print(number, flush=True)
+"""
+
+
+@contextmanager
+def writing(lake: Lake, times: int) -> Iterator[subprocess.Popen[str]]:
+    """A process that replaces the bars of BTC/USDT by those of seed 1 and 2 in turn."""
+    words = [sys.executable, "-c", WRITER, str(lake.path), str(START), str(times)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "0\n"
+        yield process
+
+
+def stored(lake: Lake) -> str:
+    """The version of the bars that are read, which must be the one that the file names."""
+    return content_version("gate", "BTC/USDT", "1h", lake.read("gate", "BTC/USDT", "1h"))
+
+
+def test_a_reader_sees_the_old_bars_or_the_new_ones_and_never_a_part(lake):
+    known = {content_version("gate", "BTC/USDT", "1h", bars(20_000, seed=seed)) for seed in (1, 2)}
+    seen = set()
+    with writing(lake, 25) as process:
+        while process.poll() is None:
+            seen.add(stored(lake))
+    assert seen == known
+
+
+def test_killed_while_writing_the_lake_is_whole(lake):
+    with writing(lake, 10**6) as process:
         os.kill(process.pid, signal.SIGKILL)
-    found = lake.read("gate", "BTC/USDT", "1h")
-    known = {content_version("gate", "BTC/USDT", "1h", bars(5000, seed=seed)) for seed in (1, 2)}
-    assert content_version("gate", "BTC/USDT", "1h", found) == lake.version("gate", "BTC/USDT", "1h")
-    assert lake.version("gate", "BTC/USDT", "1h") in known
+    assert stored(lake) == lake.version("gate", "BTC/USDT", "1h")
 
 
 def test_the_list_tells_what_there_is(lake):
