@@ -233,6 +233,8 @@ class Scripted:
         if message["type"] == "bars.subscribe":
             await socket.send_json(self._history(message["history"]))
             self.sockets.append(socket)
+        elif message["type"] == "events.subscribe":
+            self.sockets.append(socket)
         elif message["type"] == "intent":
             if message["key"] not in [intent["key"] for intent in self.intents]:
                 self.intents.append(message)
