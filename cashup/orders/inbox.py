@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.orders.tables import inbox
 from cashup.storage.database import dump_json
+from cashup.storage.lines import Lines
 from cashup.storage.statement import Prepared, prepare, rows_of
 from cashup.types import Frame, Millis
 
@@ -18,8 +19,9 @@ from cashup.types import Frame, Millis
 class Inbox:
     """The frames of one account."""
 
-    def __init__(self, engine: AsyncEngine, account: str) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, engine: AsyncEngine, lines: Lines, account: str) -> None:
+        self._engine = engine
+        self._lines = lines
         self._account = account
 
     async def store(self, frames: Sequence[tuple[Frame, bool]], now: Millis) -> dict[tuple[str, str], int]:
@@ -35,10 +37,8 @@ class Inbox:
             }
             for frame, done in frames
         ]
-        statement = _store()
-        async with self._engine.connect() as connection:
-            found = await connection.exec_driver_sql(statement.sql, statement.bind({"rows": dump_json(rows)}))
-            return {(row.channel, row.dedupe_key): row.id for row in found}
+        found = await self._lines.run(_store(), {"rows": dump_json(rows)})
+        return {(row["channel"], row["dedupe_key"]): row["id"] for row in found}
 
     async def unapplied(self) -> list[tuple[int, Frame]]:
         """What was stored and not acted on before the process ended, in order of receipt."""

@@ -16,7 +16,6 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     BigInteger,
-    CursorResult,
     Select,
     Table,
     Text,
@@ -31,12 +30,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cashup.errors import Unavailable
 from cashup.events import EventKind
 from cashup.orders.tables import account_leases, fills, inbox, orders
 from cashup.storage.database import dump_json
+from cashup.storage.lines import Lines
 from cashup.storage.outbox import SEQ_LOCK, outbox
 from cashup.storage.statement import Prepared, prepare, rows_of
 from cashup.types import OrderState
@@ -138,7 +137,8 @@ class Commit:
 
     def add(self, write: Write, *rows: dict[str, Any]) -> None:
         """Add rows of one kind; a row is what the database will hold, money as Decimal."""
-        self.writes.setdefault(write, []).extend(rows)
+        if rows:
+            self.writes.setdefault(write, []).extend(rows)
 
     def emit(self, stream: str, kind: EventKind, at: int, data: Mapping[str, Any]) -> None:
         """Add an event; it gets its number when the commit happens."""
@@ -148,15 +148,16 @@ class Commit:
 class Journal:
     """Commits for one account under one lease."""
 
-    def __init__(self, engine: AsyncEngine, account: str, fence: int) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, lines: Lines, account: str, fence: int) -> None:
+        self._lines = lines
         self._account = account
         self._fence = fence
 
     async def commit(self, commit: Commit, *, attempt: tuple[str, int] | None = None) -> None:
         """Make all of it true, or nothing. With `attempt` (deployment, fence) only while that attempt is the newest.
 
-        Raises LeaseLost or FenceLost, having written nothing. After any other error the outcome is unknown: read.
+        Raises LeaseLost or FenceLost, having written nothing, and Taken when a row of it exists already. After any
+        other error the outcome is unknown: read.
         """
         kinds = tuple(sorted(commit.writes, key=lambda write: write.name))
         values: dict[str, Any] = {kind.name: dump_json(commit.writes[kind]) for kind in kinds}
@@ -164,38 +165,31 @@ class Journal:
             values["events"] = dump_json(commit.events)
         if attempt is not None:
             values |= {"deployment": attempt[0], "attempt_fence": attempt[1]}
-        if await self._run(_commit(kinds, bool(commit.events), attempt is not None), values):
+        if (await self._run(_commit(kinds, bool(commit.events), attempt is not None), values))[0][0]:
             return
-        if attempt is not None and await self._run(_held(), {}):
+        if attempt is not None and await self._held():
             raise FenceLost(f"attempt {attempt[1]} of {attempt[0]} is not the running one any more; it must stop")
         raise self._lost()
 
-    async def claim(self, client_order_ids: Sequence[str], now: int, send_before: int) -> list[str]:
+    async def claim(self, client_order_ids: Sequence[str], now: int, send_before: int) -> set[str]:
         """Commit that these orders are about to be sent, and return those that may be: each once, ever.
 
         The claim holds only while the account is ready and not stopped by a kill, which are read in the same
         statement. Raises LeaseLost.
         """
-        values = {"ids": list(client_order_ids), "now": now, "send_before": send_before}
-        async with self._engine.connect() as connection:
-            found = await self._execute(connection, _claim(), values)
-            claimed = [str(row[0]) for row in found]
-        if not claimed and not await self._run(_held(), {}):
+        rows = await self._run(_claim(), {"ids": list(client_order_ids), "now": now, "send_before": send_before})
+        if not rows and not await self._held():
             raise self._lost()
-        return claimed
+        return {row[0] for row in rows}
+
+    async def _held(self) -> bool:
+        return bool((await self._run(_held(), {}))[0][0])
+
+    async def _run(self, statement: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
+        return await self._lines.run(statement, {"account": self._account, "fence": self._fence, **values})
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(f"another gateway trades account {self._account}, or the lease ran out; nothing was written")
-
-    async def _run(self, statement: Prepared, values: Mapping[str, Any]) -> bool:
-        async with self._engine.connect() as connection:
-            return bool((await self._execute(connection, statement, values)).scalar_one())
-
-    async def _execute(
-        self, connection: AsyncConnection, statement: Prepared, values: Mapping[str, Any]
-    ) -> CursorResult[Any]:
-        given = {"account": self._account, "fence": self._fence, **values}
-        return await connection.exec_driver_sql(statement.sql, statement.bind(given))
 
 
 def _lease() -> Select[Any]:

@@ -24,11 +24,13 @@ from cashup.orders.inbox import Inbox
 from cashup.orders.journal import FenceLost, Journal
 from cashup.orders.lease import AccountState, Holder, Lease
 from cashup.orders.patience import Patience
+from cashup.storage.lines import Lines
 from cashup.trading.desks import Desks
 from cashup.trading.errands import Errands
+from cashup.trading.mailbox import Mailbox
 from cashup.trading.prices import Marks, Prices
 from cashup.trading.reconciliation import abandoned, accept, compare, missed, open_account, uncovered
-from cashup.trading.stream import AccountStream, News
+from cashup.trading.stream import AccountStream
 from cashup.types import OrderState
 
 log = structlog.get_logger()
@@ -56,6 +58,7 @@ class AccountActor:
         venue: str,
         exchange: Exchange,
         engine: AsyncEngine,
+        lines: Lines,
         clock: Clock,
         marks: Marks,
         holder: Holder,
@@ -69,14 +72,14 @@ class AccountActor:
         self.state = AccountState.RECONCILING
         self.message = ""
         self._engine = engine
+        self._lines = lines
         self._clock = clock
         self._holder = holder
         self._patience = patience
         self._emitted = emitted
-        self._errands = Errands(exchange, clock, patience, self._tell)
-        self._news: deque[News] = deque()
+        self._mailbox = Mailbox(patience)
+        self._errands = Errands(exchange, clock, patience, self._mailbox.put)
         self._calls: deque[tuple[Work, asyncio.Future[Any]]] = deque()
-        self._something = asyncio.Event()
         self._behind = False
         self._accepting: tuple[str, asyncio.Future[None]] | None = None
 
@@ -112,7 +115,7 @@ class AccountActor:
             raise self._blocked()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._calls.append((work, future))
-        self._something.set()
+        self._mailbox.wake()
         return await future
 
     async def accept(self, subject: str) -> None:
@@ -124,7 +127,7 @@ class AccountActor:
             raise Conflict(f"account {self.account} is {self.state}; there is nothing to accept")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._accepting = (subject, future)
-        self._something.set()
+        self._mailbox.wake()
         await future
 
     # -- a cycle --------------------------------------------------------------------------------------------------
@@ -134,8 +137,8 @@ class AccountActor:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(lease.keep())]
             desks = await self._desks(lease)
-            inbox = Inbox(self._engine, self.account)
-            stream = AccountStream(self.exchange, inbox, self._clock, self._tell, self._reconnected)
+            inbox = Inbox(self._engine, self._lines, self.account)
+            stream = AccountStream(self.exchange, inbox, self._clock, self._mailbox.put, self._reconnected)
             tasks.append(group.create_task(stream.run()))
             try:
                 await self._reconcile(lease, desks, stream)
@@ -153,7 +156,7 @@ class AccountActor:
         return lease
 
     async def _desks(self, lease: Lease) -> Desks:
-        journal = Journal(self._engine, self.account, lease.fence)
+        journal = Journal(self._lines, self.account, lease.fence)
         markets = await self.exchange.markets()
         prices = Prices(self.marks, self.venue)
         desks = Desks(self.account, self._engine, journal, self._clock, prices, markets, self._patience, self._emitted)
@@ -168,8 +171,7 @@ class AccountActor:
         await desks.digest(abandoned(desks))
         await desks.lapse()
         await stream.replay()
-        self._news.extend(await missed(self.exchange, desks, self._engine, self._clock))
-        self._behind = False
+        await self._catch_up(desks)
         await self._settle(desks)
         if lease.opened_at is None:
             await open_account(self.exchange, desks)
@@ -187,7 +189,7 @@ class AccountActor:
             if not open_ended:
                 return
             self._errands.follow(open_ended)
-            await self._wait(_TICK_SECONDS)
+            await self._mailbox.wait(_TICK_SECONDS)
 
     async def _differences(self, desks: Desks) -> str | None:
         """Compare balances until they agree; they may lag behind the trades by a moment."""
@@ -221,10 +223,9 @@ class AccountActor:
         await desks.tick()
         while deadline is None or asyncio.get_running_loop().time() < deadline:
             await self._send(desks)
-            await self._wait(_TICK_SECONDS if desks.busy or deadline is not None else None)
+            await self._mailbox.wait(_TICK_SECONDS if desks.busy or deadline is not None else None)
             if self._behind:
-                self._behind = False
-                self._news.extend(await missed(self.exchange, desks, self._engine, self._clock))
+                await self._catch_up(desks)
             await self._digest(desks)
             if self._accepting is not None:
                 await self._accept(lease, desks, *self._accepting)
@@ -244,11 +245,15 @@ class AccountActor:
         self._errands.follow(desks.unsettled())
 
     async def _digest(self, desks: Desks) -> None:
-        while self._news:
-            news = list(self._news)
+        while news := self._mailbox.peek():
             await desks.digest(news)
-            for _ in news:
-                self._news.popleft()
+            self._mailbox.drop(len(news))
+
+    async def _catch_up(self, desks: Desks) -> None:
+        """Read what happened while the stream was not there."""
+        self._behind = False
+        for news in await missed(self.exchange, desks, self._engine, self._clock):
+            self._mailbox.put(news)
 
     async def _answer(self, desks: Desks) -> None:
         while self._calls and self.state is AccountState.READY:
@@ -275,20 +280,9 @@ class AccountActor:
         self.state = AccountState.RECONCILING
         done.set_result(None)
 
-    async def _wait(self, seconds: float | None) -> None:
-        """Wait for news or a call, but no longer than `seconds`."""
-        if not self._news and not self._calls:
-            self._something.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._something.wait(), seconds)
-
-    def _tell(self, news: News) -> None:
-        self._news.append(news)
-        self._something.set()
-
     def _reconnected(self) -> None:
         self._behind = True
-        self._something.set()
+        self._mailbox.wake()
 
     def _refuse_calls(self) -> None:
         while self._calls:

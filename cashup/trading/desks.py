@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock
@@ -25,14 +24,15 @@ from cashup.orders.patience import Patience
 from cashup.orders.record import Record
 from cashup.orders.state import Claimed, Event, ProvenAbsent, apply
 from cashup.orders.tables import fills, orders
+from cashup.storage.lines import Taken
 from cashup.trading.book import Book
 from cashup.trading.desk import Desk
 from cashup.trading.external import book_trade, note_order
 from cashup.trading.intents import TIME_TO_LIVE, Intent, Request, answer
 from cashup.trading.ledger import Posting
 from cashup.trading.loading import find_record, limits_of, load_desks, load_free
+from cashup.trading.mailbox import News
 from cashup.trading.prices import Prices
-from cashup.trading.stream import News
 from cashup.trading.tables import intents
 from cashup.trading.turn import Turn
 from cashup.types import ZERO, Market, Millis, OrderReport, OrderRequest, OrderState, Symbol, Trade
@@ -136,7 +136,7 @@ class Desks:
         except FenceLost:
             await self.load()
             raise
-        except IntegrityError:  # the key is taken
+        except Taken:  # the key is taken
             await self.load()
             return await self._repeated(deployment, request)
         return intent.answer()

@@ -16,6 +16,7 @@ from cashup.errors import Unavailable
 from cashup.exchanges.base import Exchange
 from cashup.orders.lease import AccountState, Holder
 from cashup.orders.patience import Patience
+from cashup.storage.lines import Lines
 from cashup.trading.actor import AccountActor
 from cashup.trading.desks import Desks, Funding
 from cashup.trading.intents import Request
@@ -47,6 +48,7 @@ class Engine:
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self._engine = engine
+        self._lines = Lines(engine)
         self._clock = clock
         self._marks = marks
         self._open_exchange = open_exchange
@@ -76,6 +78,7 @@ class Engine:
                 await task
         for actor in self._actors.values():
             await actor.close()
+        await self._lines.close()
         self._tasks.clear()
         self._actors.clear()
 
@@ -90,6 +93,7 @@ class Engine:
                     venue,
                     exchange,
                     self._engine,
+                    self._lines,
                     self._clock,
                     self._marks,
                     self._holder,

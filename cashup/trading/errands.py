@@ -19,7 +19,7 @@ from cashup.orders.patience import Patience
 from cashup.orders.record import Record
 from cashup.orders.resolver import Absent, resolve
 from cashup.orders.state import ProvenAbsent
-from cashup.trading.stream import News
+from cashup.trading.mailbox import News
 from cashup.types import OrderRequest, OrderState
 
 log = structlog.get_logger()

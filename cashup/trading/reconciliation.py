@@ -22,7 +22,7 @@ from cashup.orders.tables import account_leases, fills
 from cashup.trading.desks import Desks
 from cashup.trading.ledger import Posting
 from cashup.trading.loading import load_holdings
-from cashup.trading.stream import News
+from cashup.trading.mailbox import News
 from cashup.types import ZERO, Millis, OrderState, ResultClass, SendResult, Symbol
 
 OPEN_ACCOUNT = Write("open_account", account_leases, ("opened_at",), keys=("account",), mode="update")

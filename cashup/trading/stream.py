@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from cashup.clock import Clock
 from cashup.exchanges.base import Connected, Disconnected, Exchange
 from cashup.orders.inbox import Inbox
-from cashup.orders.state import Event
+from cashup.trading.mailbox import News
 from cashup.types import Frame, OrderReport, Trade
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """What was learnt. `order` names the order when the facts do not; `inbox` are the frames they came in."""
-
-    facts: Sequence[Event]
-    order: str | None = None
-    inbox: Sequence[int] = ()
-    evidence: object = None
 
 
 class AccountStream:

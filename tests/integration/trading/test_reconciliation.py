@@ -17,6 +17,7 @@ from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.orders.journal import Commit, Journal, LeaseLost
 from cashup.orders.lease import Holder, Lease
 from cashup.orders.tables import orders
+from cashup.storage.lines import Lines
 from cashup.trading import tables
 from cashup.trading.engine import Engine
 from cashup.trading.intents import parse_request
@@ -126,13 +127,15 @@ async def test_one_gateway_trades_an_account(desk: Desk) -> None:
 
 async def test_who_lost_the_lease_writes_nothing_and_claims_nothing(desk: Desk) -> None:
     row = (await desk.rows("SELECT fence FROM account_leases"))[0]
-    stale = Journal(desk.database, "main", row["fence"] - 1)
+    lines = Lines(desk.database)
+    stale = Journal(lines, "main", row["fence"] - 1)
     commit = Commit()
     commit.emit("account:main", EventKind.ACCOUNT_CHANGED, 0, {})
     with pytest.raises(LeaseLost):
         await stale.commit(commit)
     with pytest.raises(LeaseLost):
         await stale.claim(["t-x"], 0, 0)
+    await lines.close()
     assert await desk.rows("SELECT 1 FROM outbox WHERE at = 0") == []
 
 
