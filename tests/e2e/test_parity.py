@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from cashup.cli.stack import Market, Stack
-from cashup.clock import isoformat, parse_time
+from cashup.clock import parse_time
 from cashup.markets.importer import import_file
 from cashup.markets.lake import Lake
 from cashup.markets.synthetic import store_generated
-from cashup.research.backtest import backtest
 from cashup.research.replay import Replay, replay_report
 from cashup.research.spec import RunSpec
 from cashup.strategies.notebook import load_strategy
@@ -63,12 +62,33 @@ class Traded:
     bars_per_second: float
 
 
-def trade(home: Path, notebook: Path, symbols: Sequence[str], start: str, end: str, killer: Killer) -> Traded:
-    """Run `notebook` over [start, end) on the whole stack."""
-    last = parse_time(end) - HOUR
-    with Stack(home, Market(symbols, "1h", start)) as stack:
+@dataclass(frozen=True)
+class Job:
+    """A notebook with parameters over [start, end)."""
+
+    notebook: str
+    params: Mapping[str, Any]
+    start: str
+    end: str
+
+    @property
+    def path(self) -> Path:
+        """The notebook's file."""
+        return ROOT / "notebooks" / f"{self.notebook}.ipynb"
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """What it trades."""
+        symbols: list[str] = self.params["symbols"]
+        return symbols
+
+
+def trade(home: Path, job: Job, killer: Killer) -> Traded:
+    """Run the job on the whole stack."""
+    last = parse_time(job.end) - HOUR
+    with Stack(home, Market(job.symbols, "1h", job.start)) as stack:
         stack.add_account("demo", {"USDT": CAPITAL})
-        stack.deploy("demo", notebook, account="demo", capital=CAPITAL, params={"symbols": list(symbols)})
+        stack.deploy("demo", job.path, account="demo", capital=CAPITAL, params=job.params)
         lap = stack.drive(["demo"], until=last - HOUR, on_step=killer)
         stack.client.stop("demo")
         stack.wait_until_ended("demo")
@@ -105,13 +125,13 @@ def same_in_any_order(left: list[Line], right: list[Line]) -> None:
     assert sorted(left, key=key) == sorted(right, key=key)
 
 
-def check_promise(home: Path, notebook: Path, symbols: Sequence[str], start: str, end: str, killer: Killer) -> Traded:
+def check_promise(home: Path, job: Job, killer: Killer) -> Traded:
     """Backtest, replay and the full stack on the same bars, and nothing but equal results."""
-    strategy = load_strategy(notebook, {"symbols": list(symbols)})
-    spec = RunSpec(start=start, end=end, capital=float(CAPITAL), fee=0.001)
+    strategy = load_strategy(job.path, job.params)
+    spec = RunSpec(start=job.start, end=job.end, capital=float(CAPITAL), fee=0.001)
     promised = replay_report(strategy, Lake(home / "lake"), spec)
     assert promised.parity.equal, promised.parity.report()
-    traded = trade(home, notebook, symbols, start, end, killer)
+    traded = trade(home, job, killer)
     assert len(traded.lines) > 10
     same_in_any_order(lines(promised.venue), traded.lines)
     assert traded.balances == {asset: held for asset, held in promised.venue.exact.balances.items() if held}
@@ -120,44 +140,37 @@ def check_promise(home: Path, notebook: Path, symbols: Sequence[str], start: str
     return traded
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_parts_change_nothing(home: Path, seed: int) -> None:
-    for number, symbol in enumerate(FILES):
-        store_generated(Lake(home / "lake"), "gate", symbol, "1h", start=parse_time("2024-12-01"), bars=1_200, seed=number)
-    chance = random.Random(seed)
-    killer = Killer(worker_at=chance.randrange(20, 180), gateway_at=chance.randrange(20, 180))
-    notebook = ROOT / "notebooks" / ("sma_cross.ipynb" if seed % 2 else "momentum_rotation.ipynb")
-    symbols = ["ETH/USDT"] if seed % 2 else list(FILES)
-    hours = 200 if seed % 2 else 400
-    end = isoformat(parse_time("2025-01-01") + hours * HOUR)
-    check_promise(home, notebook, symbols, "2025-01-01", end, killer)
-    assert sorted(killer.killed) == ["gateway", "worker"]
+QUICK = [
+    Job("sma_cross", {"symbols": ["ETH/USDT"], "fast": 3, "slow": 8}, "2025-01-01", "2025-01-09"),
+    Job("momentum_rotation", {"symbols": list(FILES), "lookback": 24}, "2025-01-01", "2025-01-13"),
+]
+
+YEARS = [
+    Job("sma_cross", {"symbols": ["ETH/USDT"], "fast": 10, "slow": 30}, "2025-01-01", "2026-01-01"),
+    Job("momentum_rotation", {"symbols": list(FILES)}, "2025-01-01", "2026-01-01"),
+]
 
 
-@real
-@pytest.mark.real
-def test_a_real_year_of_sma_cross(home: Path) -> None:
-    bring(home, "ETH/USDT")
-    chance = random.Random()
-    killer = Killer(worker_at=chance.randrange(1, 8_700), gateway_at=chance.randrange(1, 8_700))
+@pytest.mark.parametrize("job", QUICK, ids=lambda job: job.notebook)
+def test_killed_parts_change_nothing(home: Path, job: Job) -> None:
+    for number, symbol in enumerate(job.symbols):
+        store_generated(
+            Lake(home / "lake"), "gate", symbol, "1h", start=parse_time("2024-12-01"), bars=1_200, seed=number
+        )
+    killer = Killer(worker_at=random.randrange(2, 180), gateway_at=random.randrange(2, 180))
     print(killer)
-    traded = check_promise(
-        home, ROOT / "notebooks" / "sma_cross.ipynb", ["ETH/USDT"], "2025-01-01", "2026-01-01", killer
-    )
+    check_promise(home, job, killer)
     assert sorted(killer.killed) == ["gateway", "worker"]
-    print(f"{traded.bars_per_second:.1f} bars/s")
 
 
 @real
 @pytest.mark.real
-def test_a_real_year_of_momentum_rotation(home: Path) -> None:
-    bring(home, *FILES)
-    notebook = ROOT / "notebooks" / "momentum_rotation.ipynb"
-    traded = check_promise(home, notebook, list(FILES), "2025-01-01", "2026-01-01", Killer())
-    print(f"{traded.bars_per_second:.1f} bars/s")
-
-
-def bring(home: Path, *symbols: str) -> None:
-    """The real bars into the lake of `home`."""
-    for symbol in symbols:
+@pytest.mark.parametrize("job", YEARS, ids=lambda job: job.notebook)
+def test_killed_parts_change_nothing_in_a_real_year(home: Path, job: Job) -> None:
+    for symbol in job.symbols:
         import_file(Lake(home / "lake"), REAL / FILES[symbol], exchange="gate", symbol=symbol, timeframe="1h")
+    killer = Killer(worker_at=random.randrange(2, 8_700), gateway_at=random.randrange(2, 8_700))
+    print(killer)
+    traded = check_promise(home, job, killer)
+    assert sorted(killer.killed) == ["gateway", "worker"]
+    print(f"{traded.bars_per_second:.1f} bars/s")
