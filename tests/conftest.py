@@ -62,7 +62,7 @@ def template_database(servers: EmbeddedServers) -> str:
 
     async def fill() -> None:
         engine = create_engine(_url(servers, "template_cashup"))
-        await schema.create(engine)
+        await schema.upgrade(engine)
         await engine.dispose()
 
     _administer(servers, "CREATE DATABASE template_cashup")

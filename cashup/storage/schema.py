@@ -10,7 +10,6 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cashup.errors import StorageError
-from cashup.storage.database import metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -33,13 +32,6 @@ def load() -> None:
         importlib.import_module(name)
 
 
-async def create(engine: AsyncEngine) -> None:
-    """Create every table that is missing, without migrations: for tests."""
-    load()
-    async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
-
-
 async def upgrade(engine: AsyncEngine) -> str | None:
     """Bring the database to the schema of this version; two processes at once do it once. The version it is at."""
     async with engine.connect() as connection:
@@ -60,8 +52,6 @@ async def prepare(engine: AsyncEngine, *, ours: bool) -> None:
 
     Raises StorageError when somebody has to run `cashup db upgrade`.
     """
-    if head() is None:
-        await create(engine)
     async with engine.connect() as connection:
         fits = await current(connection) == head()
     if not fits and ours:
