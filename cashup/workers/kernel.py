@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import sys
 from typing import Any
+
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Take what the worker handed over, then become an ordinary Jupyter kernel."""
     from cashup.workers import context
 
+    _die_with_parent()
     context.enter()
     # Nobody debugs these kernels step by step; without the debugger they start sooner and smaller.
     sys.modules["debugpy"] = None  # type: ignore[assignment]
@@ -26,6 +32,17 @@ def main() -> None:
 
     setattr(kernelapp, "IOPubThread", PrivateOutput)  # noqa: B010  (a name that ipykernel does not export)
     kernelapp.launch_new_instance()
+
+
+def _die_with_parent() -> None:
+    """Let the system end this kernel the moment its worker is killed; ipykernel itself looks once a second.
+
+    In that second a kernel without a worker could go on trading, unrecorded.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != int(os.environ.get("JPY_PARENT_PID", os.getppid())):
+            os._exit(1)  # it was killed before we asked
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import nbformat
 import pytest
 
 from cashup.cli.stack import Market, Stack
+from cashup.client import Row
 from cashup.clock import parse_time
 from cashup.markets.lake import Lake
 from cashup.markets.synthetic import store_generated
@@ -37,6 +39,16 @@ def kill(stack: Stack, what: str) -> None:
     process.wait(30)
 
 
+def events_until(stack: Stack, kind: str, count: int) -> list[Row]:
+    """The deployment's events, once there are `count` of this kind: they are handed out a moment after the commit."""
+    for _ in range(200):
+        events = stack.client.events("deployment:demo")
+        if [event["kind"] for event in events].count(kind) >= count:
+            break
+        threading.Event().wait(0.05)
+    return events
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_twice_decides_every_bar_once(home: Path) -> None:
     first = parse_time(START)
@@ -58,7 +70,7 @@ def test_a_worker_that_dies_twice_decides_every_bar_once(home: Path) -> None:
         stack.client.stop("demo")
         attempt = stack.wait_until_ended("demo")
         worth = stack.client.equity("demo")
-        events = stack.client.events("deployment:demo")
+        events = events_until(stack, "attempt_finished", 3)
         orders = [order for order in stack.client.orders("demo") if order["average_price"] is not None]
 
     assert [row["bar"] for row in worth] == [first + number * HOUR for number in range(BARS - 1)]
