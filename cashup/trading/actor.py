@@ -171,6 +171,7 @@ class AccountActor:
         await desks.digest(abandoned(desks))
         await desks.lapse()
         await stream.replay()
+        await self._settle(desks)
         await self._catch_up(desks)
         await self._settle(desks)
         if lease.opened_at is None:

@@ -17,13 +17,12 @@ from cashup.clock import Clock
 from cashup.exchanges.base import Exchange
 from cashup.orders.journal import Write
 from cashup.orders.resolver import scan
-from cashup.orders.state import Event
 from cashup.orders.tables import account_leases, fills
 from cashup.trading.desks import Desks
 from cashup.trading.ledger import Posting
 from cashup.trading.loading import load_holdings
 from cashup.trading.mailbox import News
-from cashup.types import ZERO, Millis, OrderState, ResultClass, SendResult, Symbol
+from cashup.types import ZERO, Millis, OrderReport, OrderState, ResultClass, SendResult, Symbol, Trade
 
 OPEN_ACCOUNT = Write("open_account", account_leases, ("opened_at",), keys=("account",), mode="update")
 
@@ -54,21 +53,25 @@ def abandoned(desks: Desks) -> list[News]:
 
 
 async def missed(exchange: Exchange, desks: Desks, engine: AsyncEngine, clock: Clock) -> list[News]:
-    """What happened on the venue while nobody listened: to our open orders, and to others' on the same account.
+    """What happened on the venue while nobody listened: to our open orders, and to anything else on the account.
 
-    Raises ExchangeError when any part of it cannot be read.
+    A trade alone does not say that its order has ended, so what belongs to an order on its way is left to the scan
+    of that order. Raises ExchangeError when any part cannot be read.
     """
     news: list[News] = []
-    for record in list(desks.unsettled()):
+    underway = list(desks.unsettled())
+    for record in underway:
         if record.state in (OrderState.OPEN, OrderState.PENDING_CANCEL):
             found = await scan(exchange, record, clock.now())
             if found is not None:
                 news.append(News([*found.trades, *found.reports], order=record.id))
-    facts: list[Event] = list(await exchange.open_orders())
+    ours = {record.id for record in underway} | {record.order.exchange_order_id for record in underway}
+    facts: list[OrderReport | Trade] = list(await exchange.open_orders())
     since = await _watermark(engine, desks)
     for symbol in _symbols(desks):
         facts += await exchange.trades(symbol, since)
-    news.append(News(facts))
+    others = [fact for fact in facts if fact.client_order_id not in ours and fact.exchange_order_id not in ours]
+    news.append(News(others))
     return news
 
 
