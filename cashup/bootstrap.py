@@ -85,7 +85,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(venues.close)
         feed = Feed(venues.public, redis)
         stack.push_async_callback(feed.close)
-        relay, events, lag = Relay(database, redis), Events(database, redis), LoopLag()
+        events, lag = Events(database, redis), LoopLag()
+        relay = Relay(database, redis, events)
         for name, work in (("relay", relay.run()), ("events", events.run()), ("lag", lag.run())):
             stack.push_async_callback(_end, _begin(name, work))
         engine = Engine(database, clock, feed, venues.private, emitted=relay.wake)

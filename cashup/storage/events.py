@@ -1,7 +1,8 @@
 """Events for whoever listens in this process: in the order of `seq`, without a gap, whatever happens to Redis.
 
 One reader per process follows the Redis stream and hands each event to every listener. Each entry names its
-predecessor; where one is missing (Redis was down, wiped or trimmed), the database is read instead.
+predecessor; where one is missing (Redis was down, wiped or trimmed), the database is read instead. In the process that
+relays the outbox the events come straight from the relay, and Redis is not asked.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Events:
         self._listeners: set[_Listener] = set()
         self._last: int | None = None
         self._started = asyncio.Event()
+        self._from_redis = asyncio.Event()
+        self._from_redis.set()
 
     @property
     def last(self) -> int:
@@ -74,11 +77,36 @@ class Events:
                     async with self._database.connect() as connection:
                         self._last = await last_seq(connection)
                     self._started.set()
+                if not self._from_redis.is_set():
+                    await self._from_redis.wait()
+                    position = await self._newest_entry()
+                    await self._catch_up()
                 position = await self._follow(position)
             except (RedisError, OSError, TimeoutError, SQLAlchemyError) as error:
                 log.warning("event stream interrupted", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
                 await self._catch_up_quietly()
+
+    # -- the relay of this process (`outbox.Audience`) --------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """From now on the relay brings every event."""
+        self._from_redis.clear()
+
+    async def bring(self, previous: int, events: Sequence[Event]) -> None:
+        """Hand out what the relay has read."""
+        if self._last is None:
+            return  # not started: the start reads where the outbox is
+        if previous > self._last:
+            await self._catch_up()
+        for event in events:
+            self._hand_out(event)
+
+    def let_go(self) -> None:
+        """The relay is elsewhere, or broke: back to Redis."""
+        self._from_redis.set()
+
+    # -- listeners --------------------------------------------------------------------------------------------------
 
     async def subscribe(self, streams: Sequence[str], after: int | None = None) -> AsyncIterator[Event]:
         """Events of `streams` (`account:*` means every account) with a number above `after`, for ever.
@@ -142,8 +170,7 @@ class Events:
             return
         if int(fields[b"prev"]) > last:
             await self._catch_up()
-        if seq > self.last:
-            self._hand_out(decode(fields[b"event"]))
+        self._hand_out(decode(fields[b"event"]))
 
     async def _behind(self) -> bool:
         """True when the stream is silent although the database has news: Redis was wiped under us."""
@@ -161,6 +188,8 @@ class Events:
             log.warning("events cannot be read", error=str(error))
 
     def _hand_out(self, event: Event) -> None:
+        if event.seq <= self.last:
+            return
         self._last = event.seq
         for listener in self._listeners:
             listener.offer(event)

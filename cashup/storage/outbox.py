@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+import asyncpg
 import orjson
 import structlog
 from redis.asyncio import Redis
@@ -23,6 +24,7 @@ from sqlalchemy import (
     RowMapping,
     Table,
     Text,
+    bindparam,
     func,
     insert,
     or_,
@@ -36,6 +38,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from cashup.events import Event, EventKind
 from cashup.storage.database import json_column, metadata, moment
 from cashup.storage.redis import EVENTS, EVENTS_MAXLEN
+from cashup.storage.statement import Prepared, prepare
 
 log = structlog.get_logger()
 
@@ -59,6 +62,15 @@ _RELAY_LOCK = 0x63617369
 _BATCH = 500
 _IDLE_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
+_PASSING = (
+    DBAPIError,
+    InterfaceError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    RedisError,
+    TimeoutError,
+)
 
 
 async def emit(connection: AsyncConnection, stream: str, kind: EventKind, data: Mapping[str, Any], at: int) -> int:
@@ -106,6 +118,22 @@ def decode(body: bytes) -> Event:
     return Event(found["seq"], found["stream"], EventKind(found["kind"]), found["at"], found["data"])
 
 
+class Audience(Protocol):
+    """Whoever listens in the relay's own process: it need not wait for what went out to come back from Redis."""
+
+    def take_over(self) -> None:
+        """From now on every event is brought."""
+        ...
+
+    async def bring(self, previous: int, events: Sequence[Event]) -> None:
+        """`events` in order; `previous` is the number before the first of them."""
+        ...
+
+    def let_go(self) -> None:
+        """Nothing is brought any more."""
+        ...
+
+
 class Relay:
     """Copies the outbox to the Redis stream `cashup:events`, in order, each event at least once.
 
@@ -113,9 +141,10 @@ class Relay:
     at once; without it it looks twice a second. A lost Redis delays the copy and nothing else.
     """
 
-    def __init__(self, engine: AsyncEngine, redis: Redis) -> None:
+    def __init__(self, engine: AsyncEngine, redis: Redis, audience: Audience | None = None) -> None:
         self._engine = engine
         self._redis = redis
+        self._audience = audience
         self._awake = asyncio.Event()
         self._sent = 0
 
@@ -129,7 +158,7 @@ class Relay:
             try:
                 async with self._engine.connect() as connection:
                     await self._relay_on(await connection.execution_options(isolation_level="AUTOCOMMIT"))
-            except (DBAPIError, InterfaceError, OSError, RedisError, TimeoutError) as error:
+            except _PASSING as error:
                 log.warning("outbox relay interrupted", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
 
@@ -138,9 +167,22 @@ class Relay:
             await asyncio.sleep(_RETRY_SECONDS)
             return
         marked = self._sent = await _published(connection)
+        driver = (await connection.get_raw_connection()).driver_connection
+        try:
+            if self._audience is not None:
+                self._audience.take_over()
+            await self._relay(connection, driver, marked)
+        finally:
+            if self._audience is not None:
+                self._audience.let_go()
+
+    async def _relay(self, connection: AsyncConnection, driver: Any, marked: int) -> None:
         while True:
-            events = await read_events(connection, self._sent)
+            rows = await driver.fetch(_NEXT.sql, *_NEXT.bind({"sent": self._sent}))
+            events = [Event(row[0], row[1], EventKind(row[2]), row[3], orjson.loads(row[4])) for row in rows]
             if events:
+                if self._audience is not None:
+                    await self._audience.bring(self._sent, events)
                 await self._publish(events)
                 self._sent = events[-1].seq
             quiet = len(events) < _BATCH and not await self._woken()
@@ -176,6 +218,16 @@ async def _published(connection: AsyncConnection) -> int:
     """The number up to which everything is known to have been published."""
     first = (await connection.execute(select(func.min(outbox.c.seq)).where(~outbox.c.published))).scalar_one()
     return int(first) - 1 if first is not None else await last_seq(connection)
+
+
+def _next() -> Prepared:
+    """What the relay asks for after every commit, so it goes past SQLAlchemy."""
+    columns = (outbox.c.seq, outbox.c.stream, outbox.c.kind, outbox.c.at, outbox.c.data)
+    newer = outbox.c.seq > bindparam("sent", type_=BigInteger)
+    return prepare(select(*columns).where(newer).order_by(outbox.c.seq).limit(_BATCH))
+
+
+_NEXT = _next()
 
 
 def _event(row: RowMapping) -> Event:

@@ -73,3 +73,31 @@ async def test_without_a_relay_events_still_arrive(database: AsyncEngine, events
     await _emit(database, "account:a", 1)
     async with asyncio.timeout(20):
         assert await _take(found, 1) == [1]
+
+
+async def test_the_relays_own_process_hears_it_without_redis(database: AsyncEngine, redis: Redis) -> None:
+    events = Events(database, redis)
+    relay = Relay(database, redis, events)
+    listening = asyncio.create_task(events.run())
+    relaying = asyncio.create_task(relay.run())
+    try:
+        first = await _emit(database, "account:a", 0)
+        found = events.subscribe(["account:a"], after=first - 1)
+        async with asyncio.timeout(20):
+            assert await _take(found, 1) == [0]
+            for number in range(1, 10):
+                await _emit(database, "account:a", number)
+                relay.wake()
+            assert await _take(found, 9) == list(range(1, 10))
+            relaying.cancel()
+            await asyncio.gather(relaying, return_exceptions=True)
+            another = asyncio.create_task(Relay(database, redis).run())
+            for number in range(10, 20):
+                await _emit(database, "account:a", number)
+            assert await _take(found, 10) == list(range(10, 20))
+            another.cancel()
+            await asyncio.gather(another, return_exceptions=True)
+    finally:
+        for task in (listening, relaying):
+            task.cancel()
+        await asyncio.gather(listening, relaying, return_exceptions=True)
