@@ -1,0 +1,59 @@
+"""`cashup orders`, `cashup positions` and `cashup fills`: what is, as the gateway has booked it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cashup.client import Client, Row
+
+Deployment = Annotated[str | None, typer.Option(help="of this deployment only")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
+
+_ORDERS = ("deployment", "created_at", "symbol", "side", "type", "state", "filled", "average_price", "reason")
+_POSITIONS = ("deployment", "symbol", "quantity", "reserved", "cost", "realised", "updated_at")
+_FILLS = ("deployment", "time", "symbol", "side", "quantity", "price", "fee", "fee_currency")
+_TIMES = {"created_at", "updated_at", "time"}
+
+
+def orders(deployment: Deployment = None, as_json: Json = False) -> None:
+    """Orders, oldest first."""
+    _show("orders", lambda client: client.orders(deployment), _ORDERS, as_json=as_json)
+
+
+def positions(deployment: Deployment = None, as_json: Json = False) -> None:
+    """What is held."""
+    _show("positions", lambda client: client.positions(deployment), _POSITIONS, as_json=as_json)
+
+
+def fills(deployment: Deployment = None, as_json: Json = False) -> None:
+    """Executions, oldest first."""
+    _show("fills", lambda client: client.fills(deployment), _FILLS, as_json=as_json)
+
+
+def _show(noun: str, ask: Callable[[Client], list[Row]], columns: tuple[str, ...], *, as_json: bool) -> None:
+    import json
+
+    from cashup.cli.table import print_table
+    from cashup.client import Client
+    from cashup.settings import load_settings
+
+    with Client.from_settings(load_settings()) as client:
+        rows = ask(client)
+    if as_json:
+        typer.echo(json.dumps({noun: rows}))
+        return
+    print_table([name.replace("_", " ") for name in columns], [[_cell(name, row) for name in columns] for row in rows])
+
+
+def _cell(name: str, row: Row) -> str:
+    from cashup.clock import isoformat
+
+    value: Any = row.get(name)
+    if value is None:
+        return ""
+    return isoformat(value) if name in _TIMES else str(value)
