@@ -64,7 +64,7 @@ def _backtest(values: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
     ]
     rows += [(tool["tool"], str(tool["seconds"]), str(tool["peak_mib"])) for tool in peers["tools"]]
     note = (
-        "SMA 10/30 with a fee of 0.1 % on 525,600 one-minute bars. CashUp trades all of its equity, and its peak is that "
+        "SMA 10/30, fee 0.1 %, 525,600 one-minute bars. CashUp trades all of its equity, and its peak is that "
         "of its largest process. The peers trade one unit and were measured on another, faster machine: "
         f"{peers['machine']}.\n\n"
     )
