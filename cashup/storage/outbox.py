@@ -179,7 +179,7 @@ class Relay:
     async def _relay(self, connection: AsyncConnection, driver: Any, marked: int) -> None:
         while True:
             rows = await driver.fetch(_NEXT.sql, *_NEXT.bind({"sent": self._sent}))
-            events = [Event(row[0], row[1], EventKind(row[2]), row[3], orjson.loads(row[4])) for row in rows]
+            events = [Event(row[0], row[1], EventKind(row[2]), row[3], row[4]) for row in rows]
             if events:
                 if self._audience is not None:
                     await self._audience.bring(self._sent, events)
