@@ -85,10 +85,14 @@ async def test_the_relays_own_process_hears_it_without_redis(database: AsyncEngi
         found = events.subscribe(["account:a"], after=first - 1)
         async with asyncio.timeout(20):
             assert await _take(found, 1) == [0]
+            while (await redis.info("clients"))["blocked_clients"]:
+                await asyncio.sleep(0.05)  # until the last read of the stream is over
             for number in range(1, 10):
                 await _emit(database, "account:a", number)
                 relay.wake()
             assert await _take(found, 9) == list(range(1, 10))
+            assert (await redis.info("clients"))["blocked_clients"] == 0
+            assert not relaying.done()
             relaying.cancel()
             await asyncio.gather(relaying, return_exceptions=True)
             another = asyncio.create_task(Relay(database, redis).run())
