@@ -185,6 +185,7 @@ class Postgres:
         def demote() -> None:
             if libc is not None:
                 libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+                libc.prctl(_PR_SET_SECUREBITS, _NO_SETUID_FIXUP, 0, 0, 0)
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
@@ -244,6 +245,10 @@ class Redis:
 
 
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_NO_SETUID_FIXUP = 1 << 2
+"""Without it access(2), by which initdb looks for its programs, forgets the capability of whoever is not root."""
+
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAP_DAC_OVERRIDE = 1
