@@ -23,6 +23,9 @@ from cashup.types import Millis, OrderReport, Trade
 
 log = structlog.get_logger()
 
+ALARM: Millis = 60_000
+"""After this time an operator should look."""
+
 _AROUND: Millis = 60_000
 _EAGER: Millis = 500
 """The pause between scans that look for a trace while absence cannot be proven yet."""
@@ -51,8 +54,12 @@ async def resolve(exchange: Exchange, record: Record, clock: Clock, patience: Pa
     claimed = record.claimed_at if record.claimed_at is not None else record.created_at
     dead = (record.send_before if record.send_before is not None else claimed) + patience.margin
     scans: list[Millis] = []
+    alarmed = False
     while True:
         began = clock.now()
+        if began - claimed > ALARM and not alarmed:
+            alarmed = True
+            log.error("an order's fate is unknown for a minute", client_order_id=record.id, symbol=record.order.symbol)
         try:
             found = await scan(exchange, record, began)
         except ExchangeError as error:

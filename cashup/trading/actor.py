@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock
-from cashup.errors import CashUpError, Conflict, NotFound, Unavailable, UsageError
+from cashup.errors import CashUpError, Conflict, ExchangeTransient, NotFound, Unavailable, UsageError
 from cashup.exchanges.base import Exchange
 from cashup.orders.inbox import Inbox
 from cashup.orders.journal import FenceLost, Journal
@@ -37,7 +37,8 @@ log = structlog.get_logger()
 
 _TICK_SECONDS = 0.25
 _TAKE_SECONDS = 0.5
-_AGAIN_SECONDS = 1.0
+_AGAIN_SECONDS = 0.5
+_AGAIN_AT_MOST_SECONDS = 5.0
 _BLOCKED_SECONDS = 30.0
 _CONNECT_SECONDS = 20.0
 _SETTLE_SECONDS = 0.2
@@ -81,6 +82,7 @@ class AccountActor:
         self._errands = Errands(exchange, clock, patience, self._mailbox.put)
         self._calls: deque[tuple[Work, asyncio.Future[Any]]] = deque()
         self._behind = False
+        self._failures = 0
         self._accepting: tuple[str, asyncio.Future[None]] | None = None
 
     async def run(self) -> None:
@@ -93,9 +95,10 @@ class AccountActor:
                 self.message = str(error)
                 defect = None if isinstance(error, CashUpError | SQLAlchemyError | OSError) else error
                 log.warning("account starts over", account=self.account, error=self.message, exc_info=defect)
+            self._failures = 0 if self.state is AccountState.READY else self._failures + 1
             self.state = AccountState.RECONCILING
             await self._errands.end_searches()
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(min(_AGAIN_SECONDS * 2 ** min(self._failures, 4), _AGAIN_AT_MOST_SECONDS))
 
     async def close(self) -> None:
         """Wait for the venue's answers and close the connection to it. Call it after `run` was cancelled."""
@@ -136,13 +139,17 @@ class AccountActor:
         lease = await self._take()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(lease.keep())]
-            desks = await self._desks(lease)
             inbox = Inbox(self._engine, self._lines, self.account)
             stream = AccountStream(self.exchange, inbox, self._clock, self._mailbox.put, self._reconnected)
-            tasks.append(group.create_task(stream.run()))
             try:
+                desks = await self._desks(lease)
+                tasks.append(group.create_task(stream.run()))
                 await self._reconcile(lease, desks, stream)
                 await self._work(lease, desks)
+            except (CashUpError, TimeoutError) as error:
+                with suppress(CashUpError, SQLAlchemyError, OSError):
+                    await lease.mark(AccountState.RECONCILING, str(error), self._clock)
+                raise
             finally:
                 for task in tasks:
                     task.cancel()
@@ -167,7 +174,11 @@ class AccountActor:
     async def _reconcile(self, lease: Lease, desks: Desks, stream: AccountStream) -> None:
         """Orders, trades, balances; ends with the account READY or BLOCKED."""
         await self._mark(lease, AccountState.RECONCILING, "comparing orders, trades and balances with the venue")
-        await asyncio.wait_for(stream.connected.wait(), _CONNECT_SECONDS)
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await stream.connected.wait()
+        except TimeoutError:
+            raise ExchangeTransient(f"the venue's account stream did not open in {_CONNECT_SECONDS:.0f} s") from None
         await desks.digest(abandoned(desks))
         await desks.lapse()
         await stream.replay()

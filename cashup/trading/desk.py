@@ -49,7 +49,10 @@ _UNPLACED = frozenset({OrderState.NOT_PLACED, OrderState.REJECTED_LOCAL})
 
 @dataclass(slots=True)
 class Desk:
-    """`book` is all that the deployment owns, reserved or not; what orders hold of it is in their records."""
+    """`book` is all that the deployment owns, reserved or not; what orders hold of it is in their records.
+
+    `prices` are those of its last trades.
+    """
 
     deployment: str
     account: str
@@ -61,6 +64,7 @@ class Desk:
     decided: Millis | None = None
     intents: deque[Intent] = field(default_factory=deque)
     records: dict[str, Record] = field(default_factory=dict)
+    prices: dict[Symbol, Decimal] = field(default_factory=dict)
 
     def accept(self, intent: Intent, turn: Turn) -> None:
         """Take a new intent and carry it as far as it goes."""
@@ -141,9 +145,8 @@ class Desk:
         return True
 
     def _size(self, intent: Intent, turn: Turn) -> bool:
-        marks = {symbol: turn.mark(symbol) for symbol in self.symbols(intent)}
-        known = {symbol: mark for symbol, mark in marks.items() if mark is not None}
-        if len(known) < len(marks):
+        known = self._marks(intent, turn)
+        if known is None:
             return False
         verdict = decide(self.book, intent.request.targets, known, rebalance=intent.request.rebalance)
         intent.sizing, intent.marks = verdict.sizing, known
@@ -155,6 +158,21 @@ class Desk:
         turn.changed_intents[intent.deployment, intent.key] = intent
         self._order(intent, plan_sells(verdict.sizing, self.book, turn.markets, limits=self.limits), turn)
         return True
+
+    def _marks(self, intent: Intent, turn: Turn) -> dict[Symbol, Decimal] | None:
+        """A price of every symbol the intent needs; None while one is missing.
+
+        What is still held of a symbol that nobody watches any more counts at the price that it last traded at.
+        """
+        known = {}
+        for symbol in self.symbols(intent):
+            mark = turn.mark(symbol)
+            if mark is None and symbol not in intent.request.targets:
+                mark = self.prices.get(symbol)
+            if mark is None:
+                return None
+            known[symbol] = mark
+        return known
 
     def _buy(self, intent: Intent, turn: Turn) -> None:
         intent.state = IntentState.BUYING
@@ -231,6 +249,7 @@ class Desk:
         turn.post(posting)
         turn.fill(record, trade)
         self.book = apply_trade(self.book, trade)
+        self.prices[trade.symbol] = trade.price
 
     def _release(self, record: Record, turn: Turn) -> None:
         """The order has ended and all its trades are booked: what it did not use is free again."""

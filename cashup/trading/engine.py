@@ -113,7 +113,8 @@ class Engine:
         """Wait until the account is ready. Raises Unavailable with the reason when it is blocked or takes too long."""
         actor = await self.actor(account)
         try:
-            await asyncio.wait_for(actor.call(_nothing), seconds)
+            async with asyncio.timeout(seconds):
+                await actor.call(_nothing)
         except TimeoutError:
             raise Unavailable(
                 f"account {account} is not ready: {actor.message or actor.state}", code="account_not_ready"

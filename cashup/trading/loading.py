@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import RowMapping, func, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cashup.orders.record import Record, read
@@ -30,6 +31,8 @@ async def load_desks(connection: AsyncConnection, account: str) -> dict[str, Des
     rows = (await connection.execute(query.where(books.c.account == account))).mappings().all()
     held = await _positions(connection, account)
     desks = {row["deployment"]: _desk(row, held.get(row["deployment"], {})) for row in rows}
+    for deployment, traded in (await _prices(connection, list(desks))).items():
+        desks[deployment].prices = traded
     for unfinished in await _unfinished(connection, list(desks)):
         desks[unfinished.deployment].intents.append(unfinished)
     for record in await _records(connection, account, list(desks)):
@@ -109,6 +112,18 @@ def _desk(row: RowMapping, held: Mapping[Symbol, Position]) -> Desk:
         decided=row["decided"],
         intents=deque(),
     )
+
+
+async def _prices(connection: AsyncConnection, names: Sequence[str]) -> dict[str, dict[Symbol, Decimal]]:
+    """The price of the last trade in each symbol, by deployment."""
+    fill = fills.c
+    query = select(fill.deployment, fill.symbol, fill.price).where(fill.deployment.in_(names))
+    newest = query.ext(distinct_on(fill.deployment, fill.symbol))
+    newest = newest.order_by(fill.deployment, fill.symbol, fill.id.desc())
+    found: dict[str, dict[Symbol, Decimal]] = {}
+    for row in await connection.execute(newest):
+        found.setdefault(row.deployment, {})[Symbol(row.symbol)] = row.price
+    return found
 
 
 async def _unfinished(connection: AsyncConnection, names: Sequence[str]) -> list[Intent]:

@@ -69,7 +69,8 @@ class Mailbox:
         """Wait for news or a wake-up since the last wait, but no longer than `seconds`."""
         if not self._something.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._something.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._something.wait()
         self._something.clear()
 
     def _too_early(self, news: News) -> bool:

@@ -184,3 +184,15 @@ async def test_two_engines_one_account(desk: Desk, venue: PaperVenue, paper_acco
     await desk.processed(2)
     await desk.check()
     await second.stop()
+
+
+async def test_what_is_held_of_a_symbol_that_nobody_watches_counts_at_its_last_price(desk: Desk) -> None:
+    await desk.submit(1, {BTC: 0.5})
+    await desk.processed(1)
+    del desk.marks.prices[BTC]
+    again = await restarted(desk)
+    await again.submit(2, {ETH: 0.25})
+    processed = await again.processed(2)
+    assert Decimal(processed["equity"]) > 9990
+    await again.check()
+    await again.engine.stop()
