@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import structlog
 from asyncpg import PostgresError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -21,6 +19,7 @@ from cashup.exchanges.base import Exchange
 from cashup.markets.feed import Feed
 from cashup.monitoring.lag import LoopLag
 from cashup.monitoring.logging import redact_text
+from cashup.monitoring.tasks import begin, end
 from cashup.settings import Settings
 from cashup.storage import schema
 from cashup.storage.database import check_safety, create_engine
@@ -37,8 +36,6 @@ from cashup.users.people import Login, People
 from cashup.users.throttle import LoginThrottle
 from cashup.users.tokens import Tokens
 from cashup.users.vault import Credentials, Vault
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         events, lag = Events(database, redis), LoopLag()
         relay = Relay(database, redis, events)
         for name, work in (("relay", relay.run()), ("events", events.run()), ("lag", lag.run())):
-            stack.push_async_callback(_end, _begin(name, work))
+            stack.push_async_callback(end, begin(name, work))
         engine = Engine(database, clock, feed, venues.private, emitted=relay.wake)
         stack.push_async_callback(engine.stop)
         gateway = Gateway(
@@ -192,20 +189,3 @@ async def _check_stores(database: AsyncEngine, redis: Redis, *, ours: bool) -> N
 def _short(error: BaseException) -> str:
     """The first line of what a driver says, without the address it may repeat."""
     return redact_text(str(error).partition("\n")[0].rstrip(".") or type(error).__name__)
-
-
-def _begin(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_complain)
-    return task
-
-
-def _complain(task: asyncio.Task[None]) -> None:
-    """A part that should run for ever and ended is a defect that must be seen."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("a part of the gateway ended", part=task.get_name(), exc_info=error)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

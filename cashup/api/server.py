@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -36,7 +38,24 @@ async def _serve(settings: Settings, announce: Callable[[str, Gateway], None]) -
             await make_server(gateway).serve(sockets=[listening])
 
 
-def make_server(gateway: Gateway) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """uvicorn, except that a signal only ends the serving: what stands around it must still be taken down in order."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C stop this server, and are then done with."""
+        loop = asyncio.get_running_loop()
+        handled = (signal.SIGTERM, signal.SIGINT)
+        for sign in handled:
+            loop.add_signal_handler(sign, self.handle_exit, sign, None)
+        try:
+            yield
+        finally:
+            for sign in handled:
+                loop.remove_signal_handler(sign)
+
+
+def make_server(gateway: Gateway) -> Server:
     """A server for the API of `gateway`; `await serve(sockets=[…])` runs it until `should_exit` is set."""
     config = uvicorn.Config(
         create_app(gateway),
@@ -52,7 +71,7 @@ def make_server(gateway: Gateway) -> uvicorn.Server:
         server_header=False,
         timeout_graceful_shutdown=_GOODBYE_SECONDS,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def listen(host: str, port: int) -> socket.socket:

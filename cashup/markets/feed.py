@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from cashup.clock import timeframe_millis
 from cashup.errors import ExchangeTransient, Unavailable, UsageError
 from cashup.exchanges.base import Connected, Disconnected, Exchange
+from cashup.monitoring.tasks import begin, end
 from cashup.storage.redis import BARS_MAXLEN, bars_stream
 from cashup.strategies.symbols import check_symbol, did_you_mean
 from cashup.types import Candle, Millis, Symbol
@@ -33,6 +34,7 @@ KEPT = 2_000
 _FIRST_FRAME_SECONDS = 20.0
 _SILENCE_SECONDS = 60.0
 """Venues repeat the open candle every few seconds; a stream that is silent for so long is dead and opened anew."""
+_PUBLISH_SECONDS = 0.02
 _RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 Item = Candle | Connected | Disconnected
@@ -88,7 +90,8 @@ class Feed:
         self._channels: dict[tuple[str, Symbol, str], Channel] = {}
         self._marks: dict[tuple[str, Symbol], Decimal] = {}
         self._tasks: dict[Channel, asyncio.Task[None]] = {}
-        self._published: set[asyncio.Task[None]] = set()
+        self._closed: asyncio.Queue[tuple[Channel, Candle]] = asyncio.Queue()
+        self._publisher: asyncio.Task[None] | None = None
 
     def mark(self, venue: str, symbol: Symbol) -> Decimal:
         """The newest price: the close of the newest candle frame, so right after a close the open of the next bar.
@@ -125,10 +128,7 @@ class Feed:
 
     async def close(self) -> None:
         """End every channel."""
-        tasks = [*self._tasks.values(), *self._published]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks.values(), *([self._publisher] if self._publisher else ()))
         self._tasks.clear()
         self._channels.clear()
 
@@ -137,7 +137,7 @@ class Feed:
         if channel is None or self._tasks[channel].done():
             channel = Channel(venue, symbol, timeframe)
             self._channels[venue, symbol, timeframe] = channel
-            self._tasks[channel] = asyncio.create_task(self._run(channel), name=f"feed {venue} {symbol} {timeframe}")
+            self._tasks[channel] = begin(f"feed {venue} {symbol} {timeframe}", self._run(channel))
         return channel
 
     async def _run(self, channel: Channel) -> None:
@@ -203,18 +203,30 @@ class Feed:
 
     def _close_bar(self, channel: Channel, candle: Candle) -> None:
         channel.closed.append(candle)
-        task = asyncio.create_task(self._publish(channel, candle))
-        self._published.add(task)
-        task.add_done_callback(self._published.discard)
+        self._closed.put_nowait((channel, candle))
+        if self._publisher is None:
+            self._publisher = begin("feed publisher", self._publish())
 
-    async def _publish(self, channel: Channel, candle: Candle) -> None:
-        name = bars_stream(channel.venue, channel.symbol, channel.timeframe)
-        prices = {"open": candle.open, "high": candle.high, "low": candle.low, "close": candle.close}
-        fields: dict[Any, Any] = {key: str(value) for key, value in (prices | {"volume": candle.volume}).items()}
-        try:
-            await self._redis.xadd(name, {"time": candle.time} | fields, maxlen=BARS_MAXLEN, approximate=True)
-        except (RedisError, OSError) as error:
-            log.warning("bar not published", stream=name, error=str(error))
+    async def _publish(self) -> None:
+        """Write closed bars to Redis, in order; several at a time, because nobody in this process waits for it."""
+        while True:
+            bars = [await self._closed.get()]
+            await asyncio.sleep(_PUBLISH_SECONDS)
+            while not self._closed.empty():
+                bars.append(self._closed.get_nowait())
+            try:
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for channel, candle in bars:
+                        name = bars_stream(channel.venue, channel.symbol, channel.timeframe)
+                        pipe.xadd(name, _fields(candle), maxlen=BARS_MAXLEN, approximate=True)
+                    await pipe.execute()
+            except (RedisError, OSError) as error:
+                log.warning("bars not published", count=len(bars), error=str(error))
+
+
+def _fields(candle: Candle) -> dict[Any, Any]:
+    prices = {"open": candle.open, "high": candle.high, "low": candle.low, "close": candle.close}
+    return {"time": candle.time} | {name: str(value) for name, value in (prices | {"volume": candle.volume}).items()}
 
 
 async def _next_item(stream: AsyncIterator[Item]) -> Item:
