@@ -193,7 +193,8 @@ class Relay:
     async def _woken(self) -> bool:
         """Wait for a wake, but not for long; True when there was one."""
         try:
-            await asyncio.wait_for(self._awake.wait(), _IDLE_SECONDS)
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await self._awake.wait()
         except TimeoutError:
             return False
         self._awake.clear()

@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.events import Event, EventKind
+from cashup.monitoring.tasks import end
 from cashup.storage.database import transaction
 from cashup.storage.events import Events
 from cashup.storage.outbox import Relay, emit
@@ -16,8 +17,7 @@ async def relay(database: AsyncEngine, redis: Redis) -> AsyncIterator[Relay]:
     relay = Relay(database, redis)
     task = asyncio.create_task(relay.run())
     yield relay
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await end(task)
 
 
 @pytest.fixture
@@ -25,8 +25,7 @@ async def events(database: AsyncEngine, redis: Redis) -> AsyncIterator[Events]:
     events = Events(database, redis)
     task = asyncio.create_task(events.run())
     yield events
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await end(task)
 
 
 async def _emit(database: AsyncEngine, stream: str, number: int) -> int:
@@ -85,23 +84,19 @@ async def test_the_relays_own_process_hears_it_without_redis(database: AsyncEngi
         found = events.subscribe(["account:a"], after=first - 1)
         async with asyncio.timeout(20):
             assert await _take(found, 1) == [0]
-            while (await redis.info("clients"))["blocked_clients"]:
-                await asyncio.sleep(0.05)  # until the last read of the stream is over
+            while (await redis.info("clients"))["blocked_clients"]:  # until the last read of the stream is over
+                await asyncio.sleep(0.05)  # noqa: ASYNC110
             for number in range(1, 10):
                 await _emit(database, "account:a", number)
                 relay.wake()
             assert await _take(found, 9) == list(range(1, 10))
             assert (await redis.info("clients"))["blocked_clients"] == 0
             assert not relaying.done()
-            relaying.cancel()
-            await asyncio.gather(relaying, return_exceptions=True)
+            await end(relaying)
             another = asyncio.create_task(Relay(database, redis).run())
             for number in range(10, 20):
                 await _emit(database, "account:a", number)
             assert await _take(found, 10) == list(range(10, 20))
-            another.cancel()
-            await asyncio.gather(another, return_exceptions=True)
+            await end(another)
     finally:
-        for task in (listening, relaying):
-            task.cancel()
-        await asyncio.gather(listening, relaying, return_exceptions=True)
+        await end(listening, relaying)

@@ -98,7 +98,7 @@ def test_the_worker_is_what_the_gateway_says() -> None:
 
 
 def test_thinning_keeps_ends_and_spikes() -> None:
-    dice = random.Random(7)  # noqa: S311
+    dice = random.Random(7)
     points = [[number, dice.random()] for number in range(10_000)]
     points[4321][1], points[8765][1] = 50.0, -50.0
     kept = thin(points, 600)
