@@ -85,7 +85,7 @@ async def test_the_relays_own_process_hears_it_without_redis(database: AsyncEngi
         async with asyncio.timeout(20):
             assert await _take(found, 1) == [0]
             while (await redis.info("clients"))["blocked_clients"]:  # until the last read of the stream is over
-                await asyncio.sleep(0.05)  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
             for number in range(1, 10):
                 await _emit(database, "account:a", number)
                 relay.wake()
