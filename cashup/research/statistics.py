@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cashup.research.trades import positions_of
+from cashup.research.trades import DUST, positions_of
 
 YEAR = pd.Timedelta(days=365)
 NAN = float("nan")
@@ -143,8 +143,8 @@ def _trade_statistics(trades: pd.DataFrame) -> dict[str, Any]:
 
 def _exposure(equity: pd.Series[float], orders: pd.DataFrame, close: pd.DataFrame) -> NDArray[np.float64]:
     held = (positions_of(orders, close).abs() * close).sum(axis=1).to_numpy()
-    # Rounding residues of a closed position are no exposure.
-    exposure: NDArray[np.float64] = np.where(held > 1e-9 * equity.to_numpy(), held / equity.to_numpy(), 0.0)
+    # What lots leave of a closed position is no exposure.
+    exposure: NDArray[np.float64] = np.where(held > DUST * equity.to_numpy(), held / equity.to_numpy(), 0.0)
     return exposure
 
 

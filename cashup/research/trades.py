@@ -17,6 +17,9 @@ TRADE_COLUMNS = (
 )
 """One row per exit: every sell, and what is still open at the end, valued at the last close."""
 
+DUST = 1e-3
+"""The fraction of a position that a full sell may leave, because venues sell whole lots and take fees in the coin."""
+
 
 def empty_orders() -> pd.DataFrame:
     """No order, with the columns and types of some."""
@@ -51,6 +54,7 @@ def trades_of(orders: pd.DataFrame, close: pd.DataFrame) -> pd.DataFrame:
     """The trades that `orders` (ordered by time) make.
 
     A sell closes the share it takes of the position, at the average price and with its share of the fees of the buys.
+    What a venue's lots leave behind (less than DUST of the position) does not keep a trade open.
     """
     rows: list[tuple[Any, ...]] = []
     lots = {str(symbol): _Lot(str(symbol)) for symbol in close.columns}
@@ -61,7 +65,7 @@ def trades_of(orders: pd.DataFrame, close: pd.DataFrame) -> pd.DataFrame:
         else:
             rows.append(lot.sell(time, quantity, price, fee, "closed"))
     for symbol, lot in lots.items():
-        if lot.quantity > 0:
+        if lot.quantity > DUST * lot.bought:
             rows.append(lot.sell(close.index[-1], lot.quantity, float(close[symbol].iloc[-1]), 0.0, "open"))
     return _trade_frame(rows)
 
@@ -71,13 +75,14 @@ class _Lot:
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
-        self.quantity = self.cost = self.fees = 0.0
+        self.quantity = self.cost = self.fees = self.bought = 0.0
         self.opened: pd.Timestamp | None = None
 
     def buy(self, time: pd.Timestamp, quantity: float, price: float, fee: float) -> None:
-        if self.quantity == 0:
+        if self.quantity <= DUST * (self.quantity + quantity):
             self.opened = time
         self.quantity += quantity
+        self.bought = self.quantity
         self.cost += quantity * price
         self.fees += fee
 

@@ -42,7 +42,11 @@ _SUPERVISOR = "supervisor"
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a worker's connection must know of its deployment. `decided` is the last bar that has an intent."""
+    """What a worker's connection must know of its deployment.
+
+    `decided` is the last bar that has an intent; before the first one, the newest bar when a worker was first ready, so
+    that the bar that closed while that worker died is decided all the same. None: no worker was ever ready.
+    """
 
     account: str
     desired: str
@@ -98,8 +102,10 @@ class Deployments:
 
     async def status(self, name: str) -> Status:
         """What is wished of the deployment and how far it is; raises NotFound."""
+        first_ready = select(func.min(attempts.c.bar)).where(attempts.c.deployment == name).scalar_subquery()
+        decided = func.coalesce(books.c.decided, first_ready).label("decided")
         query = (
-            select(deployments.c.account, deployments.c.desired, deployments.c.fence, books.c.decided)
+            select(deployments.c.account, deployments.c.desired, deployments.c.fence, decided)
             .outerjoin(books, books.c.deployment == deployments.c.name)
             .where(deployments.c.name == name)
         )

@@ -22,7 +22,7 @@ from cashup.research.rule import orders_from
 from cashup.research.simulation import _portfolio
 from cashup.research.spec import RunSpec
 from cashup.research.statistics import metrics, statistics
-from cashup.research.trades import empty_orders, equity_of, trades_of
+from cashup.research.trades import ORDER_COLUMNS, empty_orders, equity_of, trades_of
 from cashup.settings import load_settings
 from cashup.strategies.bars import Bars
 from cashup.strategies.strategy import Strategy
@@ -330,3 +330,20 @@ def test_metrics_come_from_the_statistics():
     made = run(wanting(bars, {"A/B": [1, 1, 0, 0, 0]}), bars)
     again = statistics(made.equity, made.orders, made.trades, made.close, pd.Timedelta(hours=1), 1000.0)
     assert metrics(again) == made.metrics()
+
+
+def test_dust_that_a_venue_leaves_does_not_keep_a_trade_open() -> None:
+    times = pd.date_range("2025-01-01", periods=6, freq="h", tz="UTC", unit="ms", name="timestamp")
+    close = pd.DataFrame({"ETH/USDT": [100.0, 110.0, 120.0, 100.0, 90.0, 95.0]}, index=times)
+    orders = pd.DataFrame(
+        [
+            (times[1], "ETH/USDT", "buy", 0.99905, 100.0, 0.0),
+            (times[2], "ETH/USDT", "sell", 0.999, 110.0, 0.0),
+            (times[4], "ETH/USDT", "buy", 0.99905, 100.0, 0.0),
+            (times[5], "ETH/USDT", "sell", 0.9991, 90.0, 0.0),
+        ],
+        columns=list(ORDER_COLUMNS),
+    )
+    trades = trades_of(orders, close)
+    assert list(trades["entry_time"]) == [times[1], times[4]]
+    assert list(trades["status"]) == ["closed", "closed"]
