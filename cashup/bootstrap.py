@@ -74,7 +74,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(database.dispose)
         redis = create_redis(servers.redis_url)
         stack.push_async_callback(redis.aclose)
-        await _check_stores(database, redis, ours=servers.embedded is not None and settings.database_url is None)
+        await _check_stores(database, redis, ours=servers.ours)
         tokens = Tokens(settings.home_path, clock)
         people = People(database, Passwords(), clock)
         accounts = Accounts(database, Vault(settings.home_path), clock)
@@ -128,7 +128,7 @@ async def open_administration(settings: Settings) -> AsyncIterator[Administratio
         stack.push_async_callback(database.dispose)
         redis = create_redis(servers.redis_url)
         stack.push_async_callback(redis.aclose)
-        await _check_stores(database, redis, ours=servers.embedded is not None and settings.database_url is None)
+        await _check_stores(database, redis, ours=servers.ours)
         people = People(database, Passwords(), clock)
         yield Administration(people, Login(people, Tokens(settings.home_path, clock), LoginThrottle(redis)))
 

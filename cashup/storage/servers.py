@@ -10,11 +10,16 @@ from cashup.storage.embedded import EmbeddedServers, acquire
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where PostgreSQL and Redis are. `close` lets go of the embedded ones; the last process to do so stops them."""
+    """Where PostgreSQL and Redis are. `close` lets go of the embedded ones; the last process to do so stops them.
+
+    `ours` says that the database is the embedded one, whose schema is nobody else's business.
+    """
 
     database_url: str
     redis_url: str
     embedded: EmbeddedServers | None = None
+
+    ours: bool = False
 
     def close(self) -> None:
         """Let go of the embedded servers, if there are any."""
@@ -32,4 +37,4 @@ def open_servers(settings: Settings) -> Servers:
     if database and redis:
         return Servers(database, redis)
     embedded = acquire(settings.home_path)
-    return Servers(database or embedded.database_url, redis or embedded.redis_url, embedded)
+    return Servers(database or embedded.database_url, redis or embedded.redis_url, embedded, ours=database is None)

@@ -1,5 +1,6 @@
 """`cashup gateway`, `user`, `account` and `db` as a person runs them."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.settings import Settings
+from cashup.storage.database import transaction
 
 PASSWORD = "correct horse battery"
 
@@ -134,6 +138,26 @@ def test_servers_that_are_not_there_are_named(cli: Cli, tmp_path: Path) -> None:
     assert "CASHUP_DATABASE_URL" in complaint(cli("user", "list", CASHUP_DATABASE_URL=nowhere), 1)
     assert "PostgreSQL address" in complaint(cli("user", "list", CASHUP_DATABASE_URL="sqlite:///x"), 1)
     assert "CASHUP_REDIS_URL" in complaint(cli("user", "list", CASHUP_REDIS_URL=f"unix://{tmp_path}/none"), 1)
+
+
+def test_a_database_of_another_version_is_refused_until_it_is_upgraded(cli: Cli, empty_database_url: str) -> None:
+    where = {"CASHUP_DATABASE_URL": empty_database_url}
+    sentence = complaint(cli("gateway", "--port", "0", **where), 1)
+    assert "run `cashup db upgrade`" in sentence
+    before = json.loads(cli("db", "status", "--json", **where).stdout)
+    assert (before["version"], before["needed"]) == (None, before["needed"])
+    assert cli("db", "upgrade", **where).returncode == 0
+    after = json.loads(cli("db", "status", "--json", **where).stdout)
+    assert after["version"] == before["needed"]
+    assert cli("user", "list", "--json", **where).stdout == "[]\n"
+
+
+async def test_a_database_that_forgets_is_refused(cli: Cli, database: AsyncEngine) -> None:
+    async with transaction(database) as connection:
+        name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
+        await connection.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
+    sentence = complaint(await asyncio.to_thread(cli, "gateway", "--port", "0"), 1)
+    assert "synchronous_commit off" in sentence
 
 
 def test_help_and_wrong_words(cli: Cli) -> None:
