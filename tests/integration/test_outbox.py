@@ -6,6 +6,7 @@ import asyncio
 
 import orjson
 from redis.asyncio import Redis
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.events import EventKind
@@ -34,6 +35,24 @@ async def test_a_number_that_was_seen_has_no_smaller_one_behind_it(database: Asy
             group.create_task(write(database, writer))
     assert seen == sorted(seen)
     assert len(set(seen)) == 60
+
+
+async def test_numbers_are_handed_out_in_the_order_of_commits(database: AsyncEngine) -> None:
+    """While one transaction has a number and is not committed, the next one waits for its own."""
+    async with transaction(database) as connection:
+        first = await emit(connection, "account:a", EventKind.ACCOUNT_CHANGED, {}, 0)
+        second = asyncio.create_task(add(database, "account:b", 0))
+        async with asyncio.timeout(30):
+            while not second.done() and not await waiting(database):
+                await asyncio.sleep(0.01)
+        assert not second.done()
+    assert await second > first
+
+
+async def waiting(database: AsyncEngine) -> bool:
+    async with database.connect() as connection:
+        query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        return bool((await connection.execute(text(query))).scalar_one())
 
 
 async def write(database: AsyncEngine, writer: int) -> None:

@@ -59,4 +59,5 @@ async def test_a_resting_order_is_news_at_once() -> None:
 async def test_a_wake_before_the_wait_is_not_lost() -> None:
     box = Mailbox(Patience())
     box.wake()
-    await asyncio.wait_for(box.wait(None), 30)
+    async with asyncio.timeout(30):
+        await box.wait(None)

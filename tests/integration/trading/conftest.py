@@ -86,7 +86,7 @@ class Desk:
 async def until(look: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
     """What `look` gives as soon as it gives something."""
     async with asyncio.timeout(seconds):
-        while not (found := await look()):  # noqa: ASYNC110  (another process may change it)
+        while not (found := await look()):
             await asyncio.sleep(0.01)
     return found
 

@@ -83,7 +83,8 @@ async def stage(database: AsyncEngine, database_url: str) -> AsyncIterator[Stage
 
 
 async def ends(process: asyncio.subprocess.Process) -> int:
-    return await asyncio.wait_for(process.wait(), 90)
+    async with asyncio.timeout(90):
+        return await process.wait()
 
 
 async def test_nobody_dies(stage: Stage) -> None:
@@ -103,7 +104,8 @@ async def test_around_the_write(stage: Stage, moment: str, side: str) -> None:
 async def test_written_but_not_answered(stage: Stage, order: int) -> None:
     stage.proxy.withhold = order
     process = await stage.run()
-    await asyncio.wait_for(stage.proxy.answered.wait(), 60)
+    async with asyncio.timeout(60):
+        await stage.proxy.answered.wait()
     process.kill()
     await ends(process)
     stage.proxy.withhold = None

@@ -15,7 +15,7 @@ from cashup.exchanges.base import Exchange
 from cashup.exchanges.paper import PaperExchange
 from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.orders.journal import Commit, Journal, LeaseLost
-from cashup.orders.lease import Holder, Lease
+from cashup.orders.lease import AccountState, Holder, Lease
 from cashup.orders.tables import orders
 from cashup.storage.lines import Lines
 from cashup.trading import tables
@@ -98,9 +98,29 @@ async def test_a_claimed_order_is_never_sent_again(desk: Desk) -> None:
     await again.engine.stop()
 
 
+async def test_an_order_is_claimed_once(desk: Desk) -> None:
+    await desk.engine.stop()
+    await leave_behind(desk, "pending_send", expires_at=1)
+    lease = await Lease.take(desk.database, "main", Holder())
+    assert lease is not None
+    lines = Lines(desk.database)
+    journal = Journal(lines, "main", lease.fence)
+    assert await journal.claim([LEFT], 5, 10) == set()  # not before the account is ready
+    await lease.mark(AccountState.READY, "", WallClock())
+    claims = await asyncio.gather(*(journal.claim([LEFT], 5, 10) for _ in range(4)))
+    assert sorted(len(claim) for claim in claims) == [0, 0, 0, 1]
+    assert await journal.claim([LEFT], 6, 11) == set()
+    row = (await desk.rows("SELECT state, claimed_at, send_before, fence FROM orders"))[0]
+    assert dict(row) == {"state": "sending", "claimed_at": 5, "send_before": 10, "fence": lease.fence}
+    await lines.close()
+
+
+LEFT = "t-01HZZZZZZZZZZZZZZZZZZZZZZZ"
+
+
 async def leave_behind(desk: Desk, state: str, expires_at: int) -> None:
     """One intent with one buy of 5000 USDT in `state`, its money set aside, as the journal would have written it."""
-    ident, cost = "t-01HZZZZZZZZZZZZZZZZZZZZZZZ", Decimal(5000)
+    ident, cost = LEFT, Decimal(5000)
     sizing = {"equity": "10000", "aims": []}
     intent = {"deployment": "demo", "key": "1", "bar": 1, "body_hash": "x", "fence": 1, "state": "buying"}
     intent |= {"targets": {"targets": {BTC: "0.5"}, "rebalance": None}, "decisions": []}
