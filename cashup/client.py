@@ -154,6 +154,10 @@ class Client:
         """Who the token belongs to."""
         return cast(Row, self._call("GET", "/auth/me"))
 
+    def extend(self) -> None:
+        """Exchange the token in use for a fresh one, before it expires."""
+        self._token = str(cast(Row, self._call("POST", "/auth/renew"))["access_token"])
+
     def view_token(self) -> Row:
         """A short-lived token that can only read, for a dashboard: `access_token expires_in`."""
         return cast(Row, self._call("POST", "/auth/view-token"))

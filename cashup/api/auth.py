@@ -39,6 +39,13 @@ async def me(claims: Reader) -> dict[str, Any]:
     }
 
 
+@router.post("/renew")
+async def renew(claims: Person, gateway: GatewayParts) -> dict[str, Any]:
+    """Another access token for one that is still good: for processes that run longer than a token lives."""
+    token = gateway.tokens.issue(claims.subject, Audience.API, role=claims.role, session=claims.session)
+    return _token(token, Audience.API)
+
+
 @router.post("/view-token")
 async def view_token(claims: Person, gateway: GatewayParts) -> dict[str, Any]:
     """A token that can only read, for a dashboard."""

@@ -21,6 +21,8 @@ TICK = 0.1
 CONVERGE_EVERY = 1.0
 LEASE_EVERY = 3.0
 HEARTBEAT_EVERY = 5.0
+TOKEN_EVERY = 3_600.0
+"""Access tokens live for hours and supervisors for months."""
 STOP_DEADLINE = 30.0
 KILL_AFTER = STOP_DEADLINE + 15.0
 """A worker forces its kernel after STOP_DEADLINE; one that still lives then is killed."""
@@ -42,7 +44,7 @@ class Supervisor:
         self._not_before: dict[str, float] = {}
         self._unreported: list[tuple[Child, str, Outcome]] = []
         self._desired: dict[str, str] = {}
-        self._due: dict[str, float] = {}
+        self._due: dict[str, float] = {"token": time.monotonic() + TOKEN_EVERY}
         self._complaint = ""
         self._signals = 0
         self._passed_on = 0
@@ -88,6 +90,8 @@ class Supervisor:
             self._attempt_call(lambda: self._converge(now))
         if self._is_due("heartbeat", now, HEARTBEAT_EVERY):
             self._attempt_call(self._heartbeat)
+        if self._is_due("token", now, TOKEN_EVERY):
+            self._attempt_call(self._client.extend)
 
     def _heartbeat(self) -> None:
         for child in self._children.values():

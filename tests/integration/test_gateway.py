@@ -236,6 +236,9 @@ async def test_a_viewer_looks_and_does_not_touch(api: Api, gateway: Gateway, url
     view = (await api("POST", "/auth/view-token", token=token)).json()["access_token"]
     assert (await api("GET", "/accounts", token=view)).status_code == 200
     assert (await api("POST", "/auth/view-token", token=view)).status_code == 401
+    assert (await api("POST", "/auth/renew", token=view)).status_code == 401
+    fresh = (await api("POST", "/auth/renew", token=token)).json()["access_token"]
+    assert (await api("GET", "/auth/me", token=fresh)).json()["audience"] == "api"
     socket = await Socket.connect(url, view)
     await socket.send({"type": "intent", "key": "1", "bar": 1, "targets": {}})
     assert (await socket.receive())["type"] == "error"
