@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,16 +29,15 @@ class Done:
     stdout: str
 
 
-def run(words: Sequence[str], home: Path | None = None, cwd: Path = ROOT) -> Done:
+def run(words: Sequence[str], home: Path | None = None, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Done:
     """Run a command to its end; raises RuntimeError with its last words when it fails."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("CASHUP_")}
-    if home is not None:
-        env["CASHUP_HOME"] = str(home)
+    given = {"CASHUP_HOME": str(home)} if home is not None else {}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CASHUP_")}
     started = time.perf_counter()
     with TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = subprocess.Popen(words, env=env, cwd=cwd, stdout=stdout, stderr=stderr)
+            process = subprocess.Popen(words, env=kept | given | dict(env or {}), cwd=cwd, stdout=stdout, stderr=stderr)
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - started
