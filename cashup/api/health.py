@@ -99,7 +99,7 @@ async def check_notification(gateway: Gateway) -> Detail:
     lag = gateway.clock.now() - oldest if oldest is not None else 0
     if lag > RELAY_LAG_MILLIS:
         raise Unwell(f"{waiting} events wait since {lag / 1000:.0f} s; is Redis up?")
-    return {"waiting": waiting, "lag_ms": lag}
+    return {"waiting": waiting, "lag_ms": lag, "listening": gateway.events.listening}
 
 
 async def check_order(gateway: Gateway) -> Detail:

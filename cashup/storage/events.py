@@ -67,6 +67,11 @@ class Events:
         """The newest number that was handed out here; 0 before the first look."""
         return self._last or 0
 
+    @property
+    def listening(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._listeners)
+
     async def run(self) -> None:
         """Follow the stream until cancelled. A fault of Redis or the database delays events and loses none."""
         position: bytes | str = "$"

@@ -22,6 +22,11 @@ async def _count(database: AsyncEngine) -> int:
         return int((await connection.execute(text("SELECT count(*) FROM thing"))).scalar_one())
 
 
+async def _backend(database: AsyncEngine) -> int:
+    async with transaction(database) as connection:
+        return int((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+
+
 async def test_a_transaction_commits_and_rolls_back(database: AsyncEngine) -> None:
     await _table(database)
     async with transaction(database) as connection:
@@ -38,12 +43,13 @@ async def test_a_cancelled_transaction_leaves_nothing_behind_in_the_pool(databas
     database = create_engine(database_url, pool_size=1)
     await _table(database)
     inside = asyncio.Event()
+    used = await _backend(database)
 
     async def work() -> None:
         async with transaction(database) as connection:
             await connection.execute(text("INSERT INTO thing VALUES (1, 0.1, '{}')"))
             inside.set()
-            await connection.execute(text("SELECT pg_sleep(60)"))
+            await asyncio.Event().wait()
 
     task = asyncio.create_task(work())
     await inside.wait()
@@ -52,6 +58,7 @@ async def test_a_cancelled_transaction_leaves_nothing_behind_in_the_pool(databas
         await task
     assert database.pool.checkedout() == 0  # type: ignore[attr-defined]
     assert await _count(database) == 0
+    assert await _backend(database) != used, "its connection must not be used again"
     await database.dispose()
 
 

@@ -9,7 +9,8 @@ from cashup.events import Event, EventKind
 from cashup.monitoring.tasks import end
 from cashup.storage.database import transaction
 from cashup.storage.events import Events
-from cashup.storage.outbox import Relay, emit
+from cashup.storage.outbox import Relay, emit, encode
+from cashup.storage.redis import EVENTS
 
 
 @pytest.fixture
@@ -63,6 +64,19 @@ async def test_a_wiped_redis_loses_no_event(database: AsyncEngine, relay: Relay,
             if number % 7 == 0:
                 await redis.flushall()
         assert await _take(found, 29) == list(range(1, 30))
+
+
+async def test_an_entry_whose_predecessor_is_missing_makes_it_read_the_database(
+    database: AsyncEngine, events: Events, redis: Redis
+) -> None:
+    waiting = asyncio.ensure_future(_take(events.subscribe(["account:a"]), 3))
+    while not events.listening:
+        await asyncio.sleep(0.005)
+    numbers = [await _emit(database, "account:a", number) for number in (1, 2, 3)]
+    last = Event(numbers[-1], "account:a", EventKind.BAR_PROCESSED, 3, {"n": 3})
+    await redis.xadd(EVENTS, {"seq": last.seq, "prev": numbers[-2], "event": encode(last)})
+    async with asyncio.timeout(20):
+        assert await waiting == [1, 2, 3]
 
 
 async def test_without_a_relay_events_still_arrive(database: AsyncEngine, events: Events) -> None:

@@ -54,6 +54,7 @@ def test_the_parts_of_two_records_do_not_mix(vault: Vault) -> None:
         vault.open(replace(one, sealed=other.sealed), PLACE)
     with pytest.raises(IntegrityError):
         vault.open(replace(one, sealed=one.wrapped_key, wrapped_key=one.sealed), PLACE)
+    assert PLACE.bind(1, "key") != PLACE.bind(1, "secret") != PLACE.bind(2, "secret")
 
 
 def test_another_key_file_says_so(vault: Vault, tmp_path: Path) -> None:
