@@ -59,12 +59,15 @@ class Holder:
 
 
 class Lease:
-    """The lease of one account in the hands of this process."""
+    """The lease of one account in the hands of this process. `killed` says why nothing may be sent, if so."""
 
-    def __init__(self, engine: AsyncEngine, account: str, fence: int, opened_at: Millis | None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, account: str, fence: int, opened_at: Millis | None, killed: str | None
+    ) -> None:
         self.account = account
         self.fence = fence
         self.opened_at = opened_at
+        self.killed = killed
         self._engine = engine
 
     @classmethod
@@ -72,9 +75,10 @@ class Lease:
         """The lease with a new fence, or None while another process holds it."""
         lease = account_leases.c
         async with transaction(engine) as connection:
-            query = select(lease.holder).where(lease.account == account)
-            present = (await connection.execute(query)).scalar_one_or_none()
-            dead = present if present is not None and holder.gone(present) else None
+            query = select(lease.holder, lease.killed, lease.message).where(lease.account == account)
+            before = (await connection.execute(query)).first()
+            dead = before.holder if before is not None and holder.gone(before.holder) else None
+            killed = (before.message or "the kill flag is set") if before is not None and before.killed else None
             added = insert(account_leases).values(
                 account=account,
                 holder=holder.name,
@@ -89,12 +93,11 @@ class Lease:
                     "fence": lease.fence + 1,
                     "expires": NOW + DURATION,
                     "state": AccountState.RECONCILING.value,
-                    "message": "",
                 },
                 where=or_(lease.expires < NOW, lease.holder == holder.name, lease.holder == dead),
             )
             row = (await connection.execute(taken.returning(lease.fence, lease.opened_at))).first()
-        return None if row is None else cls(engine, account, row.fence, row.opened_at)
+        return None if row is None else cls(engine, account, row.fence, row.opened_at, killed)
 
     async def keep(self) -> None:
         """Renew until cancelled; raises LeaseLost when somebody else has taken it."""

@@ -173,7 +173,7 @@ class AccountActor:
 
     async def _reconcile(self, lease: Lease, desks: Desks, stream: AccountStream) -> None:
         """Orders, trades, balances; ends with the account READY or BLOCKED."""
-        await self._mark(lease, AccountState.RECONCILING, "comparing orders, trades and balances with the venue")
+        await self._mark(lease, AccountState.RECONCILING, lease.killed or "comparing with the venue")
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await stream.connected.wait()
@@ -187,7 +187,7 @@ class AccountActor:
         await self._settle(desks)
         if lease.opened_at is None:
             await open_account(self.exchange, desks)
-        problem = await self._differences(desks) or uncovered(desks.free, self.account) or desks.alarm
+        problem = await self._differences(desks) or uncovered(desks.free, self.account) or desks.alarm or lease.killed
         if problem is None:
             await self._mark(lease, AccountState.READY, "")
         else:

@@ -259,11 +259,12 @@ class Desks:
     def _learn(self, desk: Desk, record: Record, fact: Event, item: News, turn: Turn) -> None:
         if isinstance(fact, ProvenAbsent):
             record.evidence = item.evidence
+        filled = record.order.filled
         desk.learn(record, fact, turn)
         self._remember(record)
         if not record.order.settled:
             desk.records[record.id] = record
-        if record.order.contradicted:
+        if record.order.contradicted and record.order.filled > filled:
             self.alarm = (
                 f"order {record.id} filled on the venue although it was held to be {record.state}; "
                 "it is booked, and the account stays blocked until somebody has looked"

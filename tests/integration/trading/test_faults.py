@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from tests.integration.trading.conftest import BTC, ETH, Desk
+from cashup.errors import Unavailable
+from cashup.trading.invariants import venue_violations
+from tests.integration.trading.conftest import BTC, ETH, Desk, until
 from tests.integration.trading.faults import FaultyExchange
 
 
@@ -92,3 +95,29 @@ async def test_what_happened_while_the_stream_was_broken_is_read(faulty: Desk, e
     await faulty.submit(2, {BTC: 0.25})
     await faulty.processed(2)
     await faulty.check()
+
+
+async def test_a_fill_of_an_order_that_was_held_to_be_absent_stops_the_account(
+    faulty: Desk, exchange: FaultyExchange
+) -> None:
+    """A venue that takes an order after its fence: the fill is booked, nothing more is sent until somebody looks."""
+    exchange.lose_orders = 1
+    await faulty.submit(1, {BTC: 0.25})
+    await faulty.processed(1)
+    await exchange.inner.place(replace(exchange.placed[0], expires_at=None))
+
+    async def blocked() -> object:
+        return await faulty.rows("SELECT 1 FROM account_leases WHERE killed AND state = 'blocked'")
+
+    await until(blocked)
+    order = (await faulty.rows("SELECT * FROM orders ORDER BY created_at"))[0]
+    assert (order["state"], order["traded"]) == ("not_placed", Decimal("0.05"))
+    assert len(await faulty.rows("SELECT 1 FROM fills")) == 2
+    with pytest.raises(Unavailable, match="held to be not_placed"):
+        await faulty.submit(2, {BTC: 0.0})
+    await until(blocked)  # also after the account was compared again: only a person takes the flag back
+    await faulty.engine.accept_difference("main", "ann")
+    await faulty.engine.ready("main")
+    await faulty.submit(3, {BTC: 0.0})
+    await faulty.processed(3)
+    assert await venue_violations(faulty.database, "main", exchange, [BTC]) == []

@@ -17,12 +17,14 @@ from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.orders.journal import Commit, Journal, LeaseLost
 from cashup.orders.lease import AccountState, Holder, Lease
 from cashup.orders.tables import orders
+from cashup.storage.database import transaction
 from cashup.storage.lines import Lines
+from cashup.storage.outbox import emit
 from cashup.trading import tables
 from cashup.trading.engine import Engine
 from cashup.trading.intents import parse_request
 from cashup.types import Balance
-from tests.integration.trading.conftest import BTC, ETH, QUICK, Desk, Prices
+from tests.integration.trading.conftest import BTC, ETH, QUICK, Desk, Prices, until
 
 
 async def restarted(desk: Desk) -> Desk:
@@ -216,3 +218,19 @@ async def test_what_is_held_of_a_symbol_that_nobody_watches_counts_at_its_last_p
     assert Decimal(processed["equity"]) > 9990
     await again.check()
     await again.engine.stop()
+
+
+async def test_the_journal_numbers_events_in_the_order_of_commits(desk: Desk) -> None:
+    """While another transaction has a number and is not committed, an intent's commit waits for its own."""
+    async with transaction(desk.database) as connection:
+        first = await emit(connection, "account:other", EventKind.ACCOUNT_CHANGED, {}, 0)
+        submitted = asyncio.create_task(desk.submit(1, {BTC: 0.0}))
+
+        async def waits() -> bool:
+            locks = await desk.rows("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            return bool(locks) or submitted.done()
+
+        await until(waits)
+        assert not submitted.done()
+    await submitted
+    assert min(row["seq"] for row in await desk.rows("SELECT seq FROM outbox WHERE kind = 'bar_processed'")) > first
