@@ -147,6 +147,7 @@ async def _ask(kind: str, database_url: str, redis_url: str) -> list[Finding]:
 
     from cashup.clock import WallClock
     from cashup.errors import CashUpError
+    from cashup.storage import schema
     from cashup.storage.database import check_safety, create_engine
     from cashup.storage.redis import create_redis
     from cashup.types import Mode
@@ -163,6 +164,7 @@ async def _ask(kind: str, database_url: str, redis_url: str) -> list[Finding]:
             findings.append(Finding("clock", not advice, f"{skew} ms from the database's", advice))
             await check_safety(connection, Mode.LIVE)
             findings.append(Finding("durability", True, "commits survive a crash"))
+            findings.append(_schema(await schema.current(connection), schema.head(), kind))
         info = await redis.info("server")
         findings.append(Finding("redis", True, f"{info['redis_version']}, {kind}"))
     except (CashUpError, DBAPIError, OSError) as error:
@@ -171,6 +173,14 @@ async def _ask(kind: str, database_url: str, redis_url: str) -> list[Finding]:
         await engine.dispose()
         await redis.aclose()
     return findings
+
+
+def _schema(version: str | None, needed: str | None, kind: str) -> Finding:
+    if version == needed:
+        return Finding("schema", True, f"version {version}")
+    if version is None and kind == "embedded":
+        return Finding("schema", True, "none yet: it is made when the gateway first starts")
+    return Finding("schema", False, f"version {version}, and {needed} is needed", "run `cashup db upgrade`")
 
 
 def _print(findings: list[Finding]) -> None:

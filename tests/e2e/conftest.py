@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,13 @@ HOUR = 3_600_000
 START = "2025-01-01"
 
 
-def run_cashup(home: Path, *words: str, timeout: float = 300, text: str = "") -> subprocess.CompletedProcess[str]:
+def run_cashup(
+    home: Path, *words: str, timeout: float = 300, text: str = "", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """One command of the command line in `home`, run in the project's folder."""
     return subprocess.run(
         [sys.executable, "-P", "-m", "cashup", *words],
-        env=os.environ | {"CASHUP_HOME": str(home)},
+        env=os.environ | {"CASHUP_HOME": str(home)} | dict(env or {}),
         cwd=ROOT,
         input=text,
         capture_output=True,
