@@ -80,11 +80,14 @@ async def current(connection: AsyncConnection) -> str | None:
     return await connection.run_sync(read)
 
 
-def head() -> str | None:
-    """The version that this code needs."""
+def head() -> str:
+    """The version that this code needs; raises StorageError when the installation lacks its migrations."""
     from alembic.script import ScriptDirectory
 
-    return ScriptDirectory.from_config(config()).get_current_head()
+    found = ScriptDirectory.from_config(config()).get_current_head()
+    if found is None:
+        raise StorageError("this installation has no migrations of the database; install CashUp again")
+    return found
 
 
 def config(connection: Connection | None = None) -> Config:
