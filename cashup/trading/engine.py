@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -14,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cashup.clock import Clock
 from cashup.errors import Unavailable
 from cashup.exchanges.base import Exchange
+from cashup.monitoring.tasks import end
 from cashup.orders.lease import AccountState, Holder
 from cashup.orders.patience import Patience
 from cashup.storage.lines import Lines
@@ -71,11 +71,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Let the answers of the venue in, give the leases back, close the connections."""
-        for task in self._tasks.values():
-            task.cancel()
-        for task in self._tasks.values():
-            with suppress(asyncio.CancelledError):
-                await task
+        await end(*self._tasks.values())
         for actor in self._actors.values():
             await actor.close()
         await self._lines.close()

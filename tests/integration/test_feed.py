@@ -95,7 +95,7 @@ async def feed(exchange: Cuttable, redis: Redis) -> AsyncIterator[Feed]:
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110  (what is waited for announces itself to nobody)
+        while not true():
             await asyncio.sleep(0.005)
 
 
@@ -124,7 +124,7 @@ async def published(redis: Redis, count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:
         entries: Any = await redis.xread({bars_stream("paper", ETH, "1h"): position}, block=10_000)
-        for position, fields in entries[0][1]:
+        for position, fields in entries[0][1]:  # noqa: B007  (the next read goes on from the last one)
             found.append(int(fields[b"time"]) // HOUR)
     return found
 

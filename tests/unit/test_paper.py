@@ -129,7 +129,8 @@ async def test_private_frames_say_what_happened_and_can_be_read_back():
     stream = exchange.watch_account()
     assert await anext(stream) == Connected()
     result = await exchange.place(request(cost="300"))
-    frames = await asyncio.wait_for(collect(stream, 2), 5)
+    async with asyncio.timeout(5):
+        frames = await collect(stream, 2)
     assert [exchange.read_frame(frame) for frame in frames] == [
         list(await exchange.trades(ETH, 0)),
         [result.report],
@@ -156,7 +157,8 @@ async def test_candles_are_watched_kept_and_move_the_price():
     candles = [a_candle(0, "3100", closed=False), a_candle(0, "3200", closed=True), a_candle(1, "3300", closed=False)]
     for candle in candles:
         exchange.venue.publish(candle)
-    assert await asyncio.wait_for(collect(stream, 3), 5) == candles
+    async with asyncio.timeout(5):
+        assert await collect(stream, 3) == candles
     assert await exchange.candles(ETH, "1h", 0) == candles[1:]
     assert await exchange.candles(ETH, "1h", 1) == candles[2:]
     await exchange.place(request(cost="330"))
