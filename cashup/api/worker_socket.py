@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from cashup.bootstrap import Gateway
 from cashup.errors import CashUpError, Unavailable, UsageError
 from cashup.events import Event, EventKind
 from cashup.markets.live import LiveBar, LiveBars
-from cashup.trading.intents import Request
+from cashup.trading.intents import parse_request
 from cashup.types import Candle, Millis, Symbol
 from cashup.users.tokens import LIFETIME, Audience, Claims
 
@@ -94,7 +93,7 @@ class WorkerSocket:
     async def _intent(self, frame: Mapping[str, Any]) -> None:
         key = str(frame.get("key"))
         try:
-            request = read_intent(frame)
+            request = parse_request(frame.get("key"), frame.get("bar"), frame.get("targets"), frame.get("rebalance"))
             answer = await self._gateway.engine.submit(self._deployment, self._fence, request)
         except Unavailable:
             raise  # the outcome is open: the worker connects again and repeats the same key
@@ -125,30 +124,6 @@ class WorkerSocket:
     async def _follow(self, bars: LiveBars) -> None:
         async for bar in bars.follow():
             await self._send(_bar_frame(bar))
-
-
-def read_intent(frame: Mapping[str, Any]) -> Request:
-    """The intent in a frame; raises UsageError naming what is wrong with it."""
-    key, bar, targets = frame.get("key"), frame.get("bar"), frame.get("targets")
-    if not isinstance(key, str) or type(bar) is not int or not isinstance(targets, dict):
-        raise UsageError("an intent has a key, a bar in milliseconds, and targets by symbol")
-    read = {Symbol(symbol): _number(target, symbol) for symbol, target in targets.items()}
-    return Request(key, bar, read, _number(frame.get("rebalance"), "rebalance"))
-
-
-def _number(value: Any, name: str) -> Decimal | None:
-    """JSON numbers become the decimal that is written: the shortest one that reads back as the same float."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise UsageError(f"the target of {name} must be a number or null")
-    try:
-        number = Decimal(repr(value) if isinstance(value, float) else value)
-    except InvalidOperation:
-        raise UsageError(f"the target of {name} must be a number or null, not {value!r}") from None
-    if not number.is_finite():
-        raise UsageError(f"the target of {name} must be finite; null keeps the previous one")
-    return number
 
 
 def _subscription(frame: Mapping[str, Any]) -> tuple[list[Symbol], str, int]:

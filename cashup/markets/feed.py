@@ -34,7 +34,7 @@ KEPT = 2_000
 _FIRST_FRAME_SECONDS = 20.0
 _SILENCE_SECONDS = 60.0
 """Venues repeat the open candle every few seconds; a stream that is silent for so long is dead and opened anew."""
-_PUBLISH_SECONDS = 0.02
+_PUBLISH_SECONDS = 0.25
 _RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 Item = Candle | Connected | Disconnected

@@ -146,6 +146,8 @@ class Relay:
         self._redis = redis
         self._audience = audience
         self._awake = asyncio.Event()
+        self._news = asyncio.Event()
+        self._unsent: list[Event] = []
         self._sent = 0
 
     def wake(self) -> None:
@@ -158,37 +160,53 @@ class Relay:
             try:
                 async with self._engine.connect() as connection:
                     await self._relay_on(await connection.execution_options(isolation_level="AUTOCOMMIT"))
-            except _PASSING as error:
-                log.warning("outbox relay interrupted", error=str(error))
+            except* _PASSING as group:
+                log.warning("outbox relay interrupted", error="; ".join(map(str, group.exceptions)))
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _relay_on(self, connection: AsyncConnection) -> None:
         if not (await connection.execute(select(func.pg_try_advisory_lock(_RELAY_LOCK)))).scalar_one():
             await asyncio.sleep(_RETRY_SECONDS)
             return
-        marked = self._sent = await _published(connection)
+        self._sent = await _published(connection)
+        self._unsent.clear()
         driver = (await connection.get_raw_connection()).driver_connection
         try:
             if self._audience is not None:
                 self._audience.take_over()
-            await self._relay(connection, driver, marked)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._publish_on())
+                await self._read_on(connection, driver)
         finally:
             if self._audience is not None:
                 self._audience.let_go()
 
-    async def _relay(self, connection: AsyncConnection, driver: Any, marked: int) -> None:
+    async def _read_on(self, connection: AsyncConnection, driver: Any) -> None:
+        """Bring what is new to this process at once, and leave it to `_publish_on` for the others."""
+        read = marked = self._sent
         while True:
-            rows = await driver.fetch(_NEXT.sql, *_NEXT.bind({"sent": self._sent}))
+            rows = await driver.fetch(_NEXT.sql, *_NEXT.bind({"sent": read}))
             events = [Event(row[0], row[1], EventKind(row[2]), row[3], row[4]) for row in rows]
             if events:
                 if self._audience is not None:
-                    await self._audience.bring(self._sent, events)
-                await self._publish(events)
-                self._sent = events[-1].seq
+                    await self._audience.bring(read, events)
+                read = events[-1].seq
+                self._unsent.extend(events)
+                self._news.set()
             quiet = len(events) < _BATCH and not await self._woken()
             if self._sent > marked and (quiet or self._sent - marked >= _BATCH):
                 await self._mark(connection)
                 marked = self._sent
+
+    async def _publish_on(self) -> None:
+        """Write to Redis what was read meanwhile, in one go; the reader does not wait for it."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            events, self._unsent = self._unsent, []
+            if events:
+                await self._publish(events)
+                self._sent = events[-1].seq
 
     async def _woken(self) -> bool:
         """Wait for a wake, but not for long; True when there was one."""
