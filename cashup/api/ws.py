@@ -80,7 +80,7 @@ class Connection:
         self.spawn(self._watch_session())
         if self._worker is not None:
             await self._worker.start()
-            self._subscribe([f"deployment:{self._claims.deployment}"], None)
+            self.spawn(self._watch_deployment(self._worker))
         while True:
             try:
                 await self._answer(_parse(await self._socket.receive_text()))
@@ -127,8 +127,11 @@ class Connection:
     async def _follow_events(self, streams: list[str], after: int | None) -> None:
         async for event in self._gateway.events.subscribe(streams, after):
             await self.send(_event_frame(event))
-            if self._worker is not None:
-                await self._worker.look_at(event)
+
+    async def _watch_deployment(self, worker: WorkerSocket) -> None:
+        """See what concerns the worker; it gets the events themselves only when it asks for them."""
+        async for event in self._gateway.events.subscribe([f"deployment:{self._claims.deployment}"]):
+            await worker.look_at(event)
 
     async def _watch_session(self) -> None:
         """Renew a worker's token in time; end the connection when its token or session is over."""

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 def gateway(
     host: Annotated[str | None, typer.Option(help="the address to listen on; default from the settings")] = None,
     port: Annotated[int | None, typer.Option(help="the port; 0 takes a free one; default from the settings")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="one JSON document on stdout when it listens")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout when it listens")] = False,
 ) -> None:
     """Serve the API and trade every deployment, until it is stopped."""
     from cashup.api.server import serve
