@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from cashup.api import accounts, auth, deployments, errors, health, market, settings, trading, ws
 from cashup.bootstrap import Gateway
@@ -24,7 +25,7 @@ SECTIONS = {
 
 def create_app(gateway: Gateway) -> FastAPI:
     """The application around a running gateway."""
-    app = FastAPI(
+    app = FastAPIOffline(  # the pages of /docs from files of its own: a gateway may have no way out
         title="CashUp",
         version=version("cashup"),
         summary="Notebook-driven trading.",

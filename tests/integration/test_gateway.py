@@ -295,3 +295,12 @@ async def test_nine_domains_are_well_and_say_so_when_not(api: Api, worker: dict[
         tag for path in documented["paths"].values() for operation in path.values() for tag in operation["tags"]
     }
     assert sections == set(health.json()["domains"])
+
+
+async def test_the_docs_are_served_from_this_machine(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as anybody:
+        page = await anybody.get("/docs")
+        assert page.status_code == 200
+        assert "https://" not in page.text
+        (script,) = [part.split('"')[0] for part in page.text.split('src="')[1:]]
+        assert (await anybody.get(script)).status_code == 200
