@@ -98,19 +98,22 @@ def check_targets(result: object, bars: Bars, name: str) -> pd.DataFrame:
         raise NotebookError(f"{name}() returned {_describe(result)}; return {wanted}")
     if result.shape != bars.close.shape:
         raise NotebookError(f"{name}() returned a frame of shape {result.shape}; return {wanted}")
-    if not result.index.equals(bars.index):
+    if result.index is not bars.index and not result.index.equals(bars.index):
         raise NotebookError(f"{name}() returned a frame with other times than the bars; return {wanted}")
-    if list(result.columns) != list(bars.symbols):
+    if result.columns is not bars.close.columns and list(result.columns) != list(bars.symbols):
         if set(result.columns) != set(bars.symbols):
             raise NotebookError(f"{name}() returned the columns {list(result.columns)}; return {wanted}")
         result = result[list(bars.symbols)]
-    try:
-        frame = result.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise NotebookError(f"{name}() returned values that are not numbers ({error}); return {wanted}") from error
-    if bool(np.isinf(frame.to_numpy()).any()):
+    values = result.to_numpy()
+    if values.dtype != np.float64:
+        try:
+            result = result.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise NotebookError(f"{name}() returned values that are not numbers ({error}); return {wanted}") from error
+        values = result.to_numpy()
+    if bool(np.isinf(values).any()):
         raise NotebookError(f"{name}() returned an infinite target; a target is a fraction of equity such as 0.5")
-    return frame
+    return result
 
 
 def _describe(result: object) -> str:
