@@ -126,9 +126,6 @@ class Lockstep:
             return
         if event.get("kind") == EventKind.ATTEMPT_READY:
             self._ready[name] = True
-            # Whoever has never decided waits for the next close, also when it came back after a first close was missed.
-            if self._done[name] is None and self._state["steps"] > 0:
-                self._done[name] = int(data["bar"])
         elif event.get("kind") == EventKind.BAR_PROCESSED:
             before = self._done[name]
             self._done[name] = max(before or 0, int(data["bar"]))

@@ -68,12 +68,12 @@ async def test_a_restarted_driver_goes_on_where_the_market_stands(simulator: Sim
     assert steps(simulator) == 4
 
 
-async def test_a_worker_that_died_before_its_first_decision_is_not_waited_for(
+async def test_a_worker_that_died_before_its_first_decision_is_waited_for(
     simulator: Simulator, control: ControlClient
 ) -> None:
     driver = Lockstep(control, ["demo"])
     await driver.run(stream([ready(), ready(bar=START)]))
-    assert steps(simulator) == 2
+    assert steps(simulator) == 1
 
 
 async def test_the_slowest_deployment_sets_the_pace(simulator: Simulator, control: ControlClient) -> None:

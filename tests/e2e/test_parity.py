@@ -157,7 +157,7 @@ def test_killed_parts_change_nothing(home: Path, job: Job) -> None:
         store_generated(
             Lake(home / "lake"), "gate", symbol, "1h", start=parse_time("2024-12-01"), bars=1_200, seed=number
         )
-    killer = Killer(worker_at=random.randrange(2, 180), gateway_at=random.randrange(2, 180))
+    killer = Killer(worker_at=random.randrange(1, 180), gateway_at=random.randrange(1, 180))
     print(killer)
     check_promise(home, job, killer)
     assert sorted(killer.killed) == ["gateway", "worker"]
@@ -169,7 +169,7 @@ def test_killed_parts_change_nothing(home: Path, job: Job) -> None:
 def test_killed_parts_change_nothing_in_a_real_year(home: Path, job: Job) -> None:
     for symbol in job.symbols:
         import_file(Lake(home / "lake"), REAL / FILES[symbol], exchange="gate", symbol=symbol, timeframe="1h")
-    killer = Killer(worker_at=random.randrange(2, 8_700), gateway_at=random.randrange(2, 8_700))
+    killer = Killer(worker_at=random.randrange(1, 8_700), gateway_at=random.randrange(1, 8_700))
     print(killer)
     traded = check_promise(home, job, killer)
     assert sorted(killer.killed) == ["gateway", "worker"]

@@ -120,6 +120,23 @@ async def subscribe(url: str, token: str, history: int = 5) -> tuple[Socket, dic
     return socket, await receive(socket, "bars.history")
 
 
+async def test_a_bar_that_closed_while_the_first_worker_died_is_still_to_be_decided(
+    url: str, api: Api, worker: dict[str, Any], simulator: Simulator
+) -> None:
+    first, history = await subscribe(url, worker["token"])
+    await first.send({"type": "ready", "bar": history["times"][-1]})
+    while (await api.ok("GET", "/deployments/demo"))["attempt"]["bar"] is None:
+        await asyncio.sleep(0.01)
+    simulator.control.step({})
+    await receive(first, "bar")
+    await first.close()
+    again = await api.ok("POST", "/deployments/demo/attempts")
+    second, history = await subscribe(url, again["token"])
+    assert history["times"][-1] == START
+    assert history["last_decided"] == START - HOUR
+    await second.close()
+
+
 async def test_a_worker_gets_its_bars_and_its_orders_are_made(
     url: str, api: Api, worker: dict[str, Any], simulator: Simulator, gateway: Gateway
 ) -> None:
