@@ -186,9 +186,7 @@ class Stack:
 
         Raises WorkFailed when a deployment gives up or a process ends by itself.
         """
-        import uvloop
-
-        return uvloop.run(self._drive(deployments, until, on_step))
+        return asyncio.run(self._drive(deployments, until, on_step))
 
     async def _drive(self, deployments: Sequence[str], until: Millis | None, on_step: OnStep | None) -> Lap:
         from cashup.client import watch_events
