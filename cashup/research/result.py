@@ -9,7 +9,7 @@ import pandas as pd
 
 from cashup.clock import timeframe_millis
 from cashup.research.statistics import metrics, statistics
-from cashup.research.trades import trades_of
+from cashup.research.trades import no_funding, trades_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -21,6 +21,7 @@ class Result:
     `equity`: Series in quote currency at each bar's close, indexed by the bar's open time (tz-aware UTC, ms).
     `orders`: one row per executed order, columns `timestamp symbol side quantity price fee`.
     `close`: the closes of the same bars, time x symbol. `capital`: the equity before the first bar.
+    `funding`: one row per payment of a perpetual, columns `timestamp symbol amount` (quote, negative when paid).
     """
 
     title = "run"
@@ -33,12 +34,14 @@ class Result:
         close: pd.DataFrame,
         timeframe: str,
         capital: float,
+        funding: pd.DataFrame | None = None,
     ) -> None:
         self.equity = equity
         self.orders = orders
         self.close = close
         self.timeframe = timeframe
         self.capital = capital
+        self.funding = no_funding() if funding is None else funding
 
     @cached_property
     def trades(self) -> pd.DataFrame:

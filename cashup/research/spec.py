@@ -21,7 +21,10 @@ class RunSpec:
     """Where a backtest takes its bars from and what trading costs in it.
 
     `start` and `end` are ISO times (UTC when they name no zone), half-open, for the decisions; None = all there is.
-    `capital` is in quote currency, `fee` and `slippage` are ratios. `result_path`: where the figures go, as JSON.
+    `capital` is in quote currency, `fee` (of orders that take), `maker_fee` (of orders that rested; None: as `fee`) and
+    `slippage` are ratios. `funding`: perpetuals pay the lake's funding rates. `venue_limits`: sizes are cut to the
+    venue's lots and minimums. `data_version` names a snapshot of the lake to run on again; None = the newest bars.
+    `result_path`: where the figures go, as JSON.
     """
 
     mode: str = Mode.BACKTEST
@@ -31,6 +34,10 @@ class RunSpec:
     capital: float = 10_000.0
     fee: float = 0.001
     slippage: float = 0.0
+    maker_fee: float | None = None
+    funding: bool = True
+    venue_limits: bool = False
+    data_version: str | None = None
     result_path: str | None = None
     run_id: str | None = None
 
@@ -38,10 +45,10 @@ class RunSpec:
         """Refuse what no market has: UsageError says which figure is wrong."""
         if not self.capital > 0:
             raise UsageError(f"the capital must be above 0; it is {self.capital:g}")
-        for name in ("fee", "slippage"):
+        for name in ("fee", "maker_fee", "slippage"):
             value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise UsageError(f"the {name} is a ratio such as 0.001 for 0.1 %; it is {value:g}")
+            if value is not None and not 0 <= value < 1:
+                raise UsageError(f"the {name.replace('_', ' ')} is a ratio such as 0.001 for 0.1 %; it is {value:g}")
         if self.first is not None and self.last is not None and self.first >= self.last:
             raise UsageError(f"the start {self.start} lies not before the end {self.end}")
 

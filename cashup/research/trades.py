@@ -31,6 +31,11 @@ def empty_orders() -> pd.DataFrame:
     return pd.DataFrame(columns | {name: pd.Series([], dtype=np.float64) for name in ORDER_COLUMNS[3:]})
 
 
+def no_funding() -> pd.DataFrame:
+    """No funding payment, with the columns and types of some."""
+    return empty_orders()[["timestamp", "symbol"]].assign(amount=pd.Series([], dtype=np.float64))
+
+
 def positions_of(orders: pd.DataFrame, close: pd.DataFrame) -> pd.DataFrame:
     """Held quantities at each bar's close, time x symbol."""
     signed = orders["quantity"].where(orders["side"] == "buy", -orders["quantity"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import site
 import sys
@@ -11,7 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Row, Table, Text, insert, select
+from sqlalchemy import BigInteger, Column, Integer, Row, Table, Text, insert, select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import isoformat
@@ -36,6 +38,18 @@ runs = Table(
     moment("created", index=True),
 )
 
+trials = Table(
+    "trials",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("notebook", Text, nullable=False, index=True),
+    Column("notebook_hash", Text, nullable=False),
+    json_column("params"),
+    json_column("metrics"),
+)
+"""What a sweep or a walk-forward has tried. A row may be there before its run is: a sweep is recorded as it goes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -53,6 +67,18 @@ class Run:
     metrics: Mapping[str, Any]
     output: str
     created: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One set of parameters that was tried, as number `number` of the run `run_id`, and the figures it gave."""
+
+    run_id: str
+    number: int
+    notebook: str
+    notebook_hash: str
+    params: Mapping[str, Any]
+    metrics: Mapping[str, Any]
 
 
 def new_run_id(now: Millis) -> str:
@@ -96,6 +122,39 @@ async def find_run(database: AsyncEngine, run_id: str) -> Run:
         what = f"{len(exact)} runs fit {run_id!r}; name more of it" if exact else f"there is no run {run_id!r}"
         raise NotFound(f"{what}; `cashup runs list` shows them")
     return _run(exact[0])
+
+
+async def record_trials(database: AsyncEngine, made: Sequence[Trial]) -> None:
+    """Store trials; one that is stored already stays as it is, so that a resumed sweep counts each once."""
+    if not made:
+        return
+    async with transaction(database) as connection:
+        await connection.execute(postgresql_insert(trials).on_conflict_do_nothing(), [asdict(trial) for trial in made])
+
+
+async def trials_of_run(database: AsyncEngine, run_id: str) -> list[Trial]:
+    """The trials of one run, by number."""
+    async with database.connect() as connection:
+        found = await connection.execute(select(trials).where(trials.c.run_id == run_id).order_by(trials.c.number))
+        return [Trial(**row._mapping) for row in found]
+
+
+async def trials_of_notebook(database: AsyncEngine, notebook: str) -> list[Trial]:
+    """Every set of parameters that was ever tried with the notebook at this path, each once: sweeps and single runs."""
+    async with database.connect() as connection:
+        swept = await connection.execute(
+            select(trials).where(trials.c.notebook == notebook).order_by(trials.c.run_id, trials.c.number)
+        )
+        single = await connection.execute(
+            select(runs).where(runs.c.notebook == notebook, runs.c.kind == "backtest").order_by(runs.c.id)
+        )
+        tried = [Trial(**row._mapping) for row in swept]
+        tried += [Trial(row.id, 0, row.notebook, row.notebook_hash, row.params, row.metrics) for row in single]
+    return list({_key(trial): trial for trial in tried}.values())
+
+
+def _key(trial: Trial) -> str:
+    return json.dumps([trial.notebook_hash, trial.params], sort_keys=True, default=str)
 
 
 def _run(row: Row[Any]) -> Run:

@@ -13,11 +13,15 @@ import pandas as pd
 from cashup.clock import timeframe_millis
 from cashup.errors import NotebookError, UsageError
 from cashup.strategies.bars import Bars
-from cashup.strategies.symbols import check_symbol, did_you_mean
+from cashup.strategies.symbols import check_symbol, did_you_mean, is_contract
 from cashup.types import Symbol
 
 Target = Callable[..., pd.DataFrame]
 """`target(bars, **params)`: the wanted exposure, time x symbol."""
+
+Level = float | Callable[..., pd.DataFrame]
+"""A distance from a price: a fraction such as 0.05, or a function of the bars (and the parameters) that returns one per
+bar and symbol, NaN where there is none. A bar's value holds during the next bar."""
 
 
 class Strategy:
@@ -28,7 +32,13 @@ class Strategy:
     bar and earlier ones only; it is executed at the open of the next bar.
 
     `warmup` is how many bars the target needs before its first decision. `rebalance` is how far a held exposure may
-    drift from its target before it is traded back (default: never). Raises NotebookError for what cannot be meant.
+    drift from its target before it is traded back (default: never).
+
+    `leverage` is the most that all positions together may be worth, in equities (default 1); above 1 it takes
+    perpetuals (`BTC/USDT:USDT`), which may also be short: a target below zero. `stop_loss`, `take_profit` and
+    `trailing_stop` close a position inside a bar at that fraction from its average entry (the trailing one: from its
+    best price since); the symbol then stays out until its target changes. `watch` names symbols that the target sees
+    and does not trade. Raises NotebookError for what cannot be meant.
     """
 
     def __init__(
@@ -40,13 +50,23 @@ class Strategy:
         warmup: int | None = None,
         params: Mapping[str, Any] | None = None,
         rebalance: float | None = None,
+        leverage: float = 1.0,
+        stop_loss: Level | None = None,
+        take_profit: Level | None = None,
+        trailing_stop: Level | None = None,
+        watch: Sequence[str] = (),
     ) -> None:
         self.target = target
         self.symbols = _check_symbols(symbols)
+        self.watch = _check_watch(watch, self.symbols)
         self.timeframe = _check_timeframe(timeframe)
         self.warmup = _check_warmup(warmup)
         self.params: Mapping[str, Any] = MappingProxyType(dict(params or {}))
         self.rebalance = _check_rebalance(rebalance)
+        self.leverage = _check_leverage(leverage, self.symbols)
+        self.stop_loss = _check_level("stop_loss", stop_loss)
+        self.take_profit = _check_level("take_profit", take_profit)
+        self.trailing_stop = _check_level("trailing_stop", trailing_stop)
         _check_params(target, self.params)
 
     def __repr__(self) -> str:
@@ -123,9 +143,9 @@ def _describe(result: object) -> str:
     return f"a {type(result).__name__}" + (f" of shape {shape}" if shape is not None else "")
 
 
-def _check_symbols(symbols: Sequence[str]) -> tuple[Symbol, ...]:
+def _check_symbols(symbols: Sequence[str], name: str = "symbols") -> tuple[Symbol, ...]:
     if isinstance(symbols, str):
-        raise NotebookError(f"symbols is a list: write symbols=[{symbols!r}]")
+        raise NotebookError(f"{name} is a list: write {name}=[{symbols!r}]")
     try:
         checked = tuple(check_symbol(symbol) for symbol in symbols)
     except UsageError as error:
@@ -162,6 +182,38 @@ def _check_rebalance(rebalance: float | None) -> float | None:
     if isinstance(rebalance, bool) or not isinstance(rebalance, int | float) or not 0 < rebalance < 1:
         raise NotebookError(f"rebalance is a drift between 0 and 1, such as 0.05; it is {rebalance!r}")
     return float(rebalance)
+
+
+def _check_leverage(leverage: float, symbols: Sequence[Symbol]) -> float:
+    if isinstance(leverage, bool) or not isinstance(leverage, int | float) or not 0 < leverage <= 100:
+        raise NotebookError(f"leverage is a number of equities, such as 2; it is {leverage!r}")
+    spot = [symbol for symbol in symbols if not is_contract(symbol)]
+    if leverage > 1 and spot:
+        raise NotebookError(
+            f"{spot[0]} is a spot symbol and cannot be bought on credit; "
+            f"leverage above 1 takes perpetuals such as {spot[0]}:{spot[0].partition('/')[2]}"
+        )
+    return float(leverage)
+
+
+def _check_level(name: str, level: Level | None) -> Level | None:
+    if level is None or (callable(level) and not isinstance(level, type)):
+        return level
+    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+        if name == "take_profit" and isinstance(level, int | float) and not isinstance(level, bool) and level >= 1:
+            return float(level)  # a profit may be more than the price itself
+        raise NotebookError(f"{name} is a fraction of the price, such as 0.05, or a function of bars; it is {level!r}")
+    return float(level)
+
+
+def _check_watch(watch: Sequence[str], symbols: Sequence[Symbol]) -> tuple[Symbol, ...]:
+    if not isinstance(watch, str) and not watch:
+        return ()
+    watched = _check_symbols(watch, "watch")
+    both = [symbol for symbol in watched if symbol in symbols]
+    if both:
+        raise NotebookError(f"{both[0]} is traded, so the target sees it anyway; take it out of watch")
+    return watched
 
 
 def _check_params(target: Target, params: Mapping[str, Any]) -> None:

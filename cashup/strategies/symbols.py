@@ -22,6 +22,11 @@ def check_symbol(text: object) -> Symbol:
     raise UsageError(f"{text!r} is not a symbol in ccxt's spelling; {hint}", code="symbol")
 
 
+def is_contract(symbol: str) -> bool:
+    """True for a perpetual or a future (`BTC/USDT:USDT`), which may be short and held on credit; False for spot."""
+    return ":" in symbol
+
+
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """The closest of `words` as a question, or a list of all of them; for the end of an error message."""
     known = sorted(words)
