@@ -21,7 +21,9 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path(".cashup"), description="where state lives: databases, keys, the lake, run records, logs")
-    lake: str | None = Field(None, description="the folder of the lake; default `lake` under the home")
+    lake: str | None = Field(
+        None, description="the lake: a folder or an address such as s3://bucket/lake; default `lake` under the home"
+    )
     database_url: SecretStr | None = Field(None, description="a PostgreSQL server; default an embedded one")
     redis_url: SecretStr | None = Field(None, description="a Redis server; default an embedded one")
     host: str = Field("127.0.0.1", description="the address the gateway and the pages listen on")
@@ -51,8 +53,10 @@ class Settings(BaseSettings):
         return _absolute(self.home, "CASHUP_HOME")
 
     @property
-    def lake_path(self) -> Path:
-        """The folder of the lake as an absolute path."""
+    def lake_path(self) -> Path | str:
+        """The folder of the lake as an absolute path, or its address in an object store as it was given."""
+        if self.lake and "://" in self.lake:
+            return self.lake
         return _absolute(Path(self.lake), "CASHUP_LAKE") if self.lake else self.home_path / "lake"
 
     @property

@@ -75,6 +75,22 @@ def require_sound(frame: pd.DataFrame, timeframe: str, what: str) -> None:
         raise DataError(f"{what} cannot be used: {'; '.join(problem.message for problem in problems)}")
 
 
+def sound_rows(rows: NDArray[np.float64], follows: NDArray[np.bool_], timeframe: str) -> bool:
+    """True when every row (`[time in ms, open, high, low, close, volume]`) of many series is sound.
+
+    `follows` is True where a row belongs to the same series as the row before, so its time must lie behind it.
+    """
+    step = timeframe_millis(timeframe)
+    if not bool(np.isfinite(rows).all()):
+        return False
+    times = rows[:, 0].astype(np.int64)
+    values = dict(zip(FIELDS, rows[:, 1:].T, strict=True))
+    forward = np.diff(times, prepend=times[:1] - 1) > 0
+    on_grid = times % step == _epoch(step)
+    bad = _impossible(values) | _negative(values) | ~on_grid | (follows & ~forward)
+    return not bool(bad.any())
+
+
 _GRID = "do not open on the {0} grid of UTC (another time zone, or another timeframe?)"
 _MONDAY = 4 * 86_400_000  # the epoch was a Thursday, and weeks open on Monday
 

@@ -1,32 +1,39 @@
-"""The lake: bars as Parquet, one file per exchange, symbol and timeframe."""
+"""The lake: bars and what lies beside them, as Parquet with versions, in a folder or an object store."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import builtins
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cashup.clock import isoformat, timeframe_millis, to_millis
+from cashup.clock import Clock, WallClock, isoformat, timeframe_millis
 from cashup.errors import DataError
+from cashup.markets.appending import append_candles
+from cashup.markets.dataset import Dataset, Ranges, Rows
 from cashup.markets.health import require_sound
+from cashup.markets.kinds import BESIDE, Kind, beside, exchange_name, kind_of
+from cashup.markets.manifest import MANIFEST, Version
+from cashup.markets.panel import Panel, Part, Source, count_filled
+from cashup.markets.segments import Times, Values, digests, version_of
+from cashup.markets.snapshots import Snapshot, forget, recall, remember, snapshots
+from cashup.markets.store import open_store
 from cashup.strategies.bars import FIELDS, Bars, to_index, to_times
 from cashup.strategies.symbols import check_symbol
 from cashup.types import Millis
 
-SUFFIX = ".parquet"
-_ENCODING = {"timestamp": "DELTA_BINARY_PACKED"} | dict.fromkeys(FIELDS, "BYTE_STREAM_SPLIT")
-
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What the lake says about one file of bars. `first` and `last` are open times in ms; `source` is its origin."""
+    """What the lake says about one series. `timeframe` is the kind for what lies beside bars (`funding`, ...).
+
+    `bars` is the number of rows, `first` and `last` are times in ms, `source` is their origin, `filled` counts the bars
+    that were made up to close gaps, `path` is where its files lie.
+    """
 
     exchange: str
     symbol: str
@@ -36,38 +43,52 @@ class Series:
     last: Millis
     version: str
     source: str
-    path: Path
+    filled: int
+    path: str
 
 
 class Lake:
-    """The bars under one folder: `<exchange>/<BTC_USDT>/<timeframe>.parquet`.
+    """The series under one location, each in a folder `<exchange>/<BTC_USDT>/<1h | funding | ...>`.
 
-    A file is replaced as a whole: readers see the old bars or the new ones, never a part, and a failed write leaves
-    what was there. A frame of bars has the columns `open high low close volume` (float64) and a tz-aware UTC index
-    of open times, ascending, named `timestamp`.
+    `location` is a path, or an address that fsspec knows (`s3://bucket/lake`). A series is replaced as a whole: readers
+    see the old rows or the new ones, never a part, and a failed write leaves what was there. What a write replaced
+    stays readable as an older version until it is pruned; adding rows at the end makes no older version, because a
+    version's name covers its own rows only. A frame of bars has the columns `open high low close volume` (float64) and
+    a tz-aware UTC index of open times, ascending, named `timestamp`.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, location: str | Path, clock: Clock | None = None) -> None:
+        self.location = str(location)
+        self._store = open_store(location)
+        self._clock = clock or WallClock()
 
-    def write(self, exchange: str, symbol: str, timeframe: str, frame: pd.DataFrame, *, source: str = "") -> str:
-        """Store `frame` in place of what was there; the new data version. Raises DataError for bars that are broken."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    # -- bars ---------------------------------------------------------------------------------------------------
 
+    def write(
+        self,
+        exchange: str,
+        symbol: str,
+        timeframe: str,
+        frame: pd.DataFrame,
+        *,
+        source: str = "",
+        filled: Ranges = (),
+    ) -> str:
+        """Store `frame` in place of what was there; the new data version. Raises DataError for bars that are broken.
+
+        `filled` are the ranges [first, last] of open times whose bars were made up.
+        """
+        dataset = self._dataset(exchange, symbol, _bars_of(timeframe))
         require_sound(frame, timeframe, f"{symbol} {timeframe}")
-        version = content_version(exchange, symbol, timeframe, frame)
-        table = pa.table(
-            {"timestamp": pa.array(to_times(frame.index), pa.timestamp("ms", tz="UTC"))}
-            | {name: pa.array(frame[name].to_numpy(dtype=np.float64)) for name in FIELDS}
-        )
-        about = {"exchange": exchange, "symbol": symbol, "timeframe": timeframe, "version": version, "source": source}
-        table = table.replace_schema_metadata({f"cashup.{name}": value for name, value in about.items()})
-        with _replacing(self._file(exchange, symbol, timeframe)) as temporary:
-            pq.write_table(
-                table, temporary, compression="zstd", use_dictionary=False, column_encoding=_ENCODING, version="2.6"
-            )
-        return version
+        return dataset.write(to_times(frame.index), _values(frame, FIELDS), source, filled)
+
+    def append(self, exchange: str, timeframe: str, candles: Mapping[str, Sequence[Sequence[float]]]) -> None:
+        """Add closed bars at the end of many series: `[open time (ms), open, high, low, close, volume]` per symbol.
+
+        Raises DataError, before anything is stored, when a bar is broken; and for one that is not after the last one.
+        """
+        kind = _bars_of(timeframe)
+        append_candles({symbol: self._dataset(exchange, symbol, kind) for symbol in candles}, candles, timeframe)
 
     def read(
         self,
@@ -76,16 +97,14 @@ class Lake:
         timeframe: str,
         start: Millis | None = None,
         end: Millis | None = None,
+        *,
+        version: str | None = None,
     ) -> pd.DataFrame:
-        """The bars that open in [start, end); raises DataError when the lake has no such file or cannot read it."""
-        import pyarrow.parquet as pq
+        """The bars that open in [start, end), of the newest state or of a `version` of the series or of a run.
 
-        table = _parquet(lambda file: pq.ParquetFile(file).read(), self._existing(exchange, symbol, timeframe))
-        times = table.column("timestamp").cast("int64").to_numpy()
-        first = 0 if start is None else int(np.searchsorted(times, start))
-        last = len(times) if end is None else int(np.searchsorted(times, end))
-        data = {name: table.column(name).to_numpy()[first:last] for name in FIELDS}
-        return pd.DataFrame(data, index=to_index(times[first:last]))
+        Raises DataError when the lake has no such series or version, or cannot read it.
+        """
+        return _frame(self._source(exchange, symbol, _bars_of(timeframe), version)(start, end))
 
     def bars(
         self,
@@ -95,124 +114,236 @@ class Lake:
         start: Millis | None = None,
         end: Millis | None = None,
         warmup: int = 0,
+        *,
+        version: str | None = None,
+        outer: bool = False,
     ) -> Bars:
-        """Bars of several symbols, inner-joined: `warmup` bars before `start` and all that open in [start, end).
+        """Bars of several symbols: `warmup` bars before `start` and all that open in [start, end).
 
-        Without `start` the first `warmup` bars of the lake are the warm-up. Raises DataError when the lake lacks a
+        A time at which a symbol has no bar is left out; with `outer` it stays, and the symbol has NaN there. Without
+        `start` the first `warmup` bars of the lake are the warm-up. `version` is what an earlier run's bars had as
+        theirs: exactly those rows again, whatever came into the lake since. Raises DataError when the lake lacks a
         symbol, has too few bars before `start`, or none in the range.
         """
-        frames = {symbol: self.read(exchange, symbol, timeframe, end=end) for symbol in symbols}
-        joined = Bars.join(frames, timeframe)
-        first = warmup if start is None else joined.position(start)
-        what = f"{', '.join(symbols)} {timeframe} on {exchange}"
-        if first >= len(joined):
-            raise DataError(f"the lake has no bars of {what} {_range(start, end)}; it has {_span(joined)}")
-        if first < warmup:
+        kind = _bars_of(timeframe)
+        sources = {symbol: self._source(exchange, symbol, kind, version) for symbol in symbols}
+        step = timeframe_millis(timeframe)
+        # Enough for a warm-up with a few gaps; when it is not, everything is looked at.
+        lower = None if start is None else start - step * (warmup + warmup // 8 + 64 * (warmup > 0))
+        panel = Panel.open(sources, timeframe, lower, end, outer=outer)
+        if lower is not None and start is not None and not warmup <= panel.position(start) < len(panel.times):
+            panel = Panel.open(sources, timeframe, None, end, outer=outer)
+        first = warmup if start is None else panel.position(start)
+        _require_range(panel, first, warmup, start, end, f"{', '.join(symbols)} {timeframe} on {exchange}")
+        bars, parts = panel.bars(first - warmup)
+        remember(self._store, Snapshot(bars.version, exchange, timeframe, parts))
+        return bars
+
+    # -- beside bars --------------------------------------------------------------------------------------------
+
+    def write_series(self, kind: str, exchange: str, symbol: str, frame: pd.DataFrame, *, source: str = "") -> str:
+        """Store `funding` (column `rate`), `open_interest` or `trades` (`price amount side`) in place of the old rows.
+
+        The index is tz-aware and ascending; only trades may share a time. Raises DataError for anything else.
+        """
+        chosen = beside(kind)
+        dataset = self._dataset(exchange, symbol, chosen)
+        missing = [name for name in chosen.columns if name not in frame.columns]
+        if missing or frame.empty:
+            raise DataError(f"{kind} of {symbol} need rows with {', '.join(chosen.columns)}")
+        times, values = to_times(frame.index), _values(frame, chosen.columns)
+        if bool((np.diff(times) < (1 if chosen.unique else 0)).any()) or not bool(np.isfinite(values).all()):
             raise DataError(
-                f"the strategy needs {warmup} bars of {what} before {isoformat(int(joined.times[first]))}, "
-                f"and the lake has {first}; start later, ask for a shorter warm-up, or import earlier bars"
+                f"{kind} of {symbol} must ascend in time, each with a number; sort them and drop what repeats"
             )
-        return joined.rows(first - warmup, len(joined))
+        return dataset.write(times, values, source)
+
+    def read_series(
+        self, kind: str, exchange: str, symbol: str, start: Millis | None = None, end: Millis | None = None
+    ) -> pd.DataFrame:
+        """The rows of [start, end) with the columns of the kind, by time; raises DataError when the lake has none."""
+        return _frame(self._source(exchange, symbol, beside(kind), None)(start, end))
+
+    def funding(
+        self, exchange: str, symbol: str, start: Millis | None = None, end: Millis | None = None
+    ) -> pd.Series[float]:
+        """Funding rates (a ratio; longs pay when it is above 0) by funding time in [start, end), UTC."""
+        return self.read_series("funding", exchange, symbol, start, end)["rate"]
+
+    def open_interest(
+        self, exchange: str, symbol: str, start: Millis | None = None, end: Millis | None = None
+    ) -> pd.Series[float]:
+        """Open interest in base currency by the time at which it was known, in [start, end), UTC."""
+        return self.read_series("open_interest", exchange, symbol, start, end)["open_interest"]
+
+    # -- what there is ------------------------------------------------------------------------------------------
 
     def version(self, exchange: str, symbol: str, timeframe: str) -> str:
         """The data version: a hash of what is stored, another one as soon as one bar differs."""
         return self.describe(exchange, symbol, timeframe).version
 
-    def describe(self, exchange: str, symbol: str, timeframe: str) -> Series:
-        """What the file's own description says; raises DataError when there is no such file."""
-        return _describe(self._existing(exchange, symbol, timeframe))
+    def versions(self, exchange: str, symbol: str, timeframe: str) -> Sequence[Version]:
+        """The states of the series that can still be read, the newest last."""
+        return self._existing(exchange, symbol, kind_of(timeframe)).manifest().versions
 
-    def list(self) -> list[Series]:
-        """Everything in the lake, ordered by exchange, symbol and timeframe."""
-        found = [_describe(path) for path in self.path.glob(f"*/*/*{SUFFIX}")]
-        return sorted(found, key=lambda s: (s.exchange, s.symbol, timeframe_millis(s.timeframe)))
+    def describe(self, exchange: str, symbol: str, timeframe: str) -> Series:
+        """What is known about a series (of bars, or of a kind beside them); raises DataError when there is none."""
+        return self._describe(self._existing(exchange, symbol, kind_of(timeframe)))
+
+    def list(self, *, kinds: bool = False) -> builtins.list[Series]:
+        """All series of bars, or with `kinds` what lies beside them, ordered by exchange, symbol and timeframe."""
+        found = [self._describe(dataset) for dataset in self._datasets() if (dataset.kind.name in BESIDE) == kinds]
+        return sorted(found, key=lambda s: (s.exchange, s.symbol, kind_of(s.timeframe).step, s.timeframe))
 
     def has(self, exchange: str, symbol: str, timeframe: str) -> bool:
-        """True when there is a file for it."""
-        return self._file(exchange, symbol, timeframe).is_file()
+        """True when the lake has such a series."""
+        return self._dataset(exchange, symbol, kind_of(timeframe)).exists()
 
-    def _file(self, exchange: str, symbol: str, timeframe: str) -> Path:
-        folder = check_symbol(symbol).replace("/", "_").replace(":", "-")
-        if not exchange.replace("_", "").replace("-", "").isalnum():
-            raise DataError(f"{exchange!r} is not the name of an exchange; use ccxt's, such as gate")
-        timeframe_millis(timeframe)
-        return self.path / exchange / folder / f"{timeframe}{SUFFIX}"
+    def filled(self, exchange: str, symbol: str, timeframe: str) -> Ranges:
+        """The ranges [first, last] of open times whose bars were made up."""
+        return self._existing(exchange, symbol, kind_of(timeframe)).manifest().newest.filled
 
-    def _existing(self, exchange: str, symbol: str, timeframe: str) -> Path:
-        path = self._file(exchange, symbol, timeframe)
-        if path.is_file():
-            return path
-        there = [f"{s.symbol} {s.timeframe}" for s in self.list() if s.exchange == exchange]
+    def sql(self, query: str) -> pd.DataFrame:
+        """What DuckDB answers to `query` over the tables `bars`, `funding`, `open_interest` and `trades`."""
+        from cashup.markets.sql import answer
+
+        return answer(self._store, self._datasets(), query)
+
+    def prune(self, *, forget_runs: bool = False) -> tuple[int, int]:
+        """Drop versions that were replaced and that no remembered run had; how many versions and files went.
+
+        With `forget_runs` those of runs go too: such a run can then no longer be repeated on its own data.
+        """
+        noted = snapshots(self._store)
+        needed: dict[str, set[str]] = {}
+        for snapshot in noted if not forget_runs else ():
+            for part in snapshot.parts:
+                dataset = self._dataset(snapshot.exchange, part.symbol, kind_of(snapshot.timeframe))
+                found = _state(dataset, part) if dataset.exists() else None
+                if found is not None:
+                    needed.setdefault(dataset.name, set()).add(found.version)
+        gone = [dataset.prune(needed.get(dataset.name, set())) for dataset in self._datasets()]
+        for snapshot in noted if forget_runs else ():
+            forget(self._store, snapshot)
+        return sum(versions for versions, _ in gone), sum(files for _, files in gone)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _dataset(self, exchange: str, symbol: str, kind: Kind) -> Dataset:
+        return Dataset(self._store, exchange_name(exchange), check_symbol(symbol), kind, self._clock)
+
+    def _datasets(self) -> builtins.list[Dataset]:
+        """Everything stored; a folder's own name for a symbol has lost its spelling, the manifest has it."""
+        found = [self._named(name.removesuffix(f"/{MANIFEST}")) for name in self._store.names(f"*/*/*/{MANIFEST}")]
+        known = {dataset.folder for dataset in found}
+        legacy = [name.removesuffix(".parquet") for name in self._store.names("*/*/*.parquet")]
+        return found + [self._named(folder) for folder in legacy if folder not in known]
+
+    def _named(self, folder: str) -> Dataset:
+        exchange, symbol, kind = folder.split("/")
+        return self._dataset(exchange, symbol.replace("_", "/").replace("-", ":", 1), kind_of(kind))
+
+    def _existing(self, exchange: str, symbol: str, kind: Kind) -> Dataset:
+        dataset = self._dataset(exchange, symbol, kind)
+        if dataset.exists():
+            return dataset
+        there = [f"{d.symbol} {d.kind.name}" for d in self._datasets() if d.exchange == exchange]
+        has = f"(it has {', '.join(there) or 'none at all'})"
+        options = f"--exchange {exchange} --symbol {symbol}"
+        if kind.name in BESIDE:
+            raise DataError(
+                f"the lake has no {kind.name} of {symbol} on {exchange} {has}; bring them in with "
+                f"`cashup data import FILE {options} --kind {kind.name}`",
+                code="no_bars",
+            )
         raise DataError(
-            f"the lake has no {timeframe} bars of {symbol} on {exchange} (it has {', '.join(there) or 'none at all'}); "
-            f"bring them in with `cashup data import FILE --exchange {exchange} --symbol {symbol} --timeframe "
-            f"{timeframe}`, or make some up with `cashup data generate --exchange {exchange} --symbol {symbol} "
-            f"--timeframe {timeframe}`",
+            f"the lake has no {kind.name} bars of {symbol} on {exchange} {has}; bring them in with `cashup data import "
+            f"FILE {options} --timeframe {kind.name}` or `cashup data download {options} --timeframe {kind.name}`, or "
+            f"make some up with `cashup data generate {options} --timeframe {kind.name}`",
             code="no_bars",
+        )
+
+    def _source(self, exchange: str, symbol: str, kind: Kind, version: str | None) -> Source:
+        """Where the rows of a symbol come from: the newest state, or the one that `version` names."""
+        dataset = self._existing(exchange, symbol, kind)
+        if version is None:
+            return dataset.rows
+        own = [state for state in dataset.manifest().versions if state.version == version]
+        if own:
+            return lambda start, end: dataset.rows(start, end, own[0])
+        part = recall(self._store, version).part(exchange, symbol, kind.name)
+        state = _state(dataset, part)
+        if state is None and not _holds(dataset, part, None):
+            raise DataError(
+                f"the bars of {symbol} {kind.name} that data version {version[:12]} stands for were pruned from the "
+                "lake; run on the newest bars instead"
+            )
+        return lambda start, end: dataset.rows(
+            part.first if start is None else max(start, part.first),
+            part.last + 1 if end is None else min(end, part.last + 1),
+            state,
+        )
+
+    def _describe(self, dataset: Dataset) -> Series:
+        bars, first, last = dataset.span()
+        newest = dataset.manifest().newest
+        filled = count_filled(newest.filled, dataset.kind.name, first, last) if newest.filled else 0
+        return Series(
+            exchange=dataset.exchange,
+            symbol=dataset.symbol,
+            timeframe=dataset.kind.name,
+            bars=bars,
+            first=first,
+            last=last,
+            version=dataset.version(),
+            source=newest.source,
+            filled=filled,
+            path=self._store.address(dataset.folder),
         )
 
 
 def content_version(exchange: str, symbol: str, timeframe: str, frame: pd.DataFrame) -> str:
-    """A hash of where bars belong and of every number in them."""
-    digest = sha256(f"{exchange}|".encode())
-    digest.update(Bars.join({symbol: frame}, timeframe).version.encode())
-    return digest.hexdigest()
+    """The version that the lake gives to these bars: a hash of where they belong and of every number in them."""
+    kind = kind_of(timeframe)
+    blocks = digests(kind, to_times(frame.index), _values(frame, kind.columns))
+    return version_of(f"{exchange}|{symbol}|{timeframe}", blocks)
 
 
-def _describe(path: Path) -> Series:
-    import pyarrow.parquet as pq
+def _state(dataset: Dataset, part: Part) -> Version | None:
+    """The stored version whose rows in the part's range are the part's; None when only the newest with its tail is."""
+    if _holds(dataset, part, None):
+        return None
+    return next((state for state in reversed(dataset.manifest().versions) if _holds(dataset, part, state)), None)
 
-    def look(opened: BinaryIO) -> Series:
-        file = pq.ParquetFile(opened)
-        about = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-        groups = [file.metadata.row_group(number).column(0).statistics for number in range(file.num_row_groups)]
-        return Series(
-            exchange=about["cashup.exchange"],
-            symbol=about["cashup.symbol"],
-            timeframe=about["cashup.timeframe"],
-            bars=file.metadata.num_rows,
-            first=to_millis(groups[0].min),
-            last=to_millis(groups[-1].max),
-            version=about["cashup.version"],
-            source=about["cashup.source"],
-            path=path,
+
+def _holds(dataset: Dataset, part: Part, state: Version | None) -> bool:
+    rows: Rows = dataset.rows(part.first, part.last + 1, state)
+    return rows.version(rows.values()) == part.version
+
+
+def _bars_of(timeframe: str) -> Kind:
+    timeframe_millis(timeframe)
+    return kind_of(timeframe)
+
+
+def _values(frame: pd.DataFrame, columns: Sequence[str]) -> Values:
+    return np.stack([frame[name].to_numpy(dtype=np.float64) for name in columns])
+
+
+def _frame(rows: Rows) -> pd.DataFrame:
+    data: dict[str, Any] = dict(zip(rows.kind.columns, rows.values(), strict=True))
+    return pd.DataFrame(data, index=to_index(rows.times))
+
+
+def _require_range(panel: Panel, first: int, warmup: int, start: Millis | None, end: Millis | None, what: str) -> None:
+    times = panel.times
+    if first >= len(times):
+        raise DataError(f"the lake has no bars of {what} {_range(start, end)}; it has {_span(times)}")
+    if first < warmup:
+        raise DataError(
+            f"the strategy needs {warmup} bars of {what} before {isoformat(int(times[first]))}, "
+            f"and the lake has {first}; start later, ask for a shorter warm-up, or import earlier bars"
         )
-
-    found: Series = _parquet(look, path)
-    return found
-
-
-def _parquet(read: Callable[[BinaryIO], Any], path: Path) -> Any:
-    """What `read` makes of the file, opened once: a file that is replaced meanwhile is read to its end."""
-    import pyarrow as pa
-
-    try:
-        with path.open("rb") as file:
-            return read(file)
-    except (pa.ArrowException, KeyError, IndexError, OSError) as error:
-        raise DataError(f"{path} is not a file of the lake any more ({error}); import its bars again") from error
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, durably, when the block did not raise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _range(start: Millis | None, end: Millis | None) -> str:
@@ -220,7 +351,7 @@ def _range(start: Millis | None, end: Millis | None) -> str:
     return " ".join(word for word in words if word) or "after the warm-up"
 
 
-def _span(bars: Bars) -> str:
-    if not len(bars):
+def _span(times: Times) -> str:
+    if not len(times):
         return "none at which every symbol has a bar"
-    return f"{len(bars)} bars from {isoformat(int(bars.times[0]))} to {isoformat(int(bars.times[-1]))}"
+    return f"{len(times)} bars from {isoformat(int(times[0]))} to {isoformat(int(times[-1]))}"

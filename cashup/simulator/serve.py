@@ -29,7 +29,7 @@ class Options:
     """What to serve. `start` and `end` are ISO dates in UTC; `speed` None is lockstep."""
 
     symbols: tuple[str, ...]
-    lake: Path
+    lake: Path | str
     control_file: Path
     timeframe: str = "1h"
     exchange: str = "gate"

@@ -26,9 +26,19 @@ class Bars:
     """
 
     def __init__(
-        self, times: NDArray[np.int64], symbols: Sequence[str], timeframe: str, values: NDArray[np.float64]
+        self,
+        times: NDArray[np.int64],
+        symbols: Sequence[str],
+        timeframe: str,
+        values: NDArray[np.float64],
+        *,
+        version: str | None = None,
+        filled: int = 0,
     ) -> None:
-        """`times`: n open times in ms; `values`: float64 of shape (5, n, symbols) in the order of FIELDS; no copy."""
+        """`times`: n open times in ms; `values`: float64 of shape (5, n, symbols) in the order of FIELDS; no copy.
+
+        `version`: the data version, when the lake knows it; `filled`: how many of the bars were made up to close gaps.
+        """
         if values.shape != (len(FIELDS), len(times), len(symbols)):
             raise ValueError(f"values of shape {values.shape} do not fit {len(times)} times x {len(symbols)} symbols")
         self.symbols = tuple(symbols)
@@ -36,6 +46,9 @@ class Bars:
         self.times = times
         self.values = values.view()
         self.values.flags.writeable = False
+        self.filled = filled
+        if version is not None:
+            self.__dict__["version"] = version  # what the property below would otherwise find out
 
     @classmethod
     def join(cls, frames: Mapping[str, pd.DataFrame], timeframe: str) -> Bars:

@@ -106,7 +106,7 @@ def test_a_broken_file_is_refused_with_a_sentence_and_nothing_is_stored(tmp_path
     with pytest.raises(DataError, match=sentence):
         import_file(lake, path, "gate", "ETH/USDT", "1h")
     assert lake.list() == []
-    assert not list(lake.path.rglob("*"))
+    assert not list(Path(lake.location).rglob("*"))
 
 
 def test_a_truncated_feather_is_refused(tmp_path):

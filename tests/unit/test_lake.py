@@ -76,7 +76,8 @@ def test_a_frame_that_is_unsound_leaves_what_was_there(lake):
     with pytest.raises(DataError, match=r"1 of 50 bars have a high below"):
         lake.write("gate", "BTC/USDT", "1h", broken)
     assert content_version("gate", "BTC/USDT", "1h", lake.read("gate", "BTC/USDT", "1h")) == version
-    assert [path.name for path in lake.path.rglob("*") if path.is_file()] == ["1h.parquet"]
+    assert len(lake.versions("gate", "BTC/USDT", "1h")) == 1
+    assert sorted(path.suffix for path in Path(lake.location).rglob("*") if path.is_file()) == [".json", ".parquet"]
 
 
 WRITER = """
@@ -94,7 +95,7 @@ for number in range(int(sys.argv[3])):
 @contextmanager
 def writing(lake: Lake, times: int) -> Iterator[subprocess.Popen[str]]:
     """A process that replaces the bars of BTC/USDT by those of seed 1 and 2 in turn."""
-    words = [sys.executable, "-c", WRITER, str(lake.path), str(START), str(times)]
+    words = [sys.executable, "-c", WRITER, lake.location, str(START), str(times)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "0\n"
         yield process
@@ -167,12 +168,12 @@ def test_missing_bars_name_the_commands_that_bring_them(lake):
 def test_names_that_cannot_be_are_refused(lake, exchange, symbol, timeframe):
     with pytest.raises(UsageError):
         lake.write(exchange, symbol, timeframe, bars())
-    assert not lake.path.exists()
+    assert not Path(lake.location).exists()
 
 
 def test_a_damaged_file_is_named(lake):
     lake.write("gate", "BTC/USDT", "1h", bars())
-    path = lake.list()[0].path
+    path = next(Path(lake.list()[0].path).glob("*.parquet"))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="not a file of the lake any more"):
         lake.read("gate", "BTC/USDT", "1h")
