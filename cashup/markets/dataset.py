@@ -22,6 +22,7 @@ from cashup.markets.segments import (
     SegmentFile,
     Times,
     Values,
+    concatenated,
     digests,
     version_of,
     write_segments,
@@ -62,7 +63,7 @@ class Rows:
     @cached_property
     def times(self) -> Times:
         """Times in ms, ascending."""
-        return np.concatenate([np.empty(0, dtype=np.int64), *(part.times for part in self.parts)])
+        return concatenated([part.times for part in self.parts if len(part.times)])
 
     def fill(self, out: Values) -> None:
         """Write the values into `out` (columns x rows)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -54,10 +54,8 @@ def digests(kind: Kind, times: Times, values: Values, known: Blocks | None = Non
     `known` describes rows of the same series, so a block with the same ends and as many rows is the same block.
     """
     found: dict[int, Any] = {}
-    numbers = times // (kind.step * BLOCK)
-    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(times)] if len(times) else []
-    for start, stop in pairwise(edges):
-        number, first, last, rows = int(numbers[start]), int(times[start]), int(times[stop - 1]), stop - start
+    for number, start, stop in _pieces(times, kind.step * BLOCK):
+        first, last, rows = int(times[start]), int(times[stop - 1]), stop - start
         old = (known or {}).get(number)
         if old is not None and old[:3] == (first, last, rows):
             found[number] = old
@@ -84,11 +82,9 @@ def write_segments(
 
     A file that is there with the same content is left alone; one that is there damaged is made whole.
     """
-    numbers = times // (kind.step * WINDOW)
-    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(times)]
     made: list[Segment] = []
     all_blocks: dict[int, Any] = {}
-    for start, stop in pairwise(edges):
+    for _, start, stop in _pieces(times, kind.step * WINDOW):
         cut, cut_values = times[start:stop], values[:, start:stop]
         blocks = digests(kind, cut, cut_values)
         file = f"{version_of(kind.name, blocks)[:24]}.parquet"
@@ -136,7 +132,7 @@ class SegmentFile:
     def rows(self, start: Millis | None, end: Millis | None) -> SegmentRows:
         """The rows in [start, end): their times now, their values when they are asked for."""
         groups = self._groups(start, end)
-        times = np.concatenate([part.view(np.int64) for part in self.read(groups, ("timestamp",))[0]] or [_NONE])
+        times = concatenated([part.view(np.int64) for part in self.read(groups, ("timestamp",))[0]])
         return SegmentRows(self, groups, times, _cut(times, start, end))
 
     def read(self, groups: Sequence[int], columns: Sequence[str]) -> list[list[Any]]:
@@ -190,7 +186,22 @@ class SegmentRows:
                 position += len(piece)
 
 
-_NONE: Times = np.empty(0, dtype=np.int64)
+def concatenated(times: Sequence[Times]) -> Times:
+    """The times one after the other; a single piece is not copied."""
+    if len(times) == 1:
+        return times[0]
+    return np.concatenate([np.empty(0, dtype=np.int64), *times])
+
+
+def _pieces(times: Times, length: Millis) -> Iterator[tuple[int, int, int]]:
+    """Ascending `times` cut at the multiples of `length`: number of the piece, first row, row after the last."""
+    if not len(times):
+        return
+    numbers = np.arange(times[0] // length, times[-1] // length + 2)
+    edges = np.searchsorted(times, numbers * length).tolist()
+    for number, (start, stop) in zip(numbers.tolist(), pairwise(edges), strict=False):
+        if start < stop:
+            yield number, start, stop
 
 
 def _cut(times: Times, start: Millis | None, end: Millis | None) -> slice:
@@ -199,7 +210,10 @@ def _cut(times: Times, start: Millis | None, end: Millis | None) -> slice:
 
 
 def _encode(kind: Kind, times: Times, values: Values, blocks: Blocks) -> bytes:
-    """Rows as Parquet: zstd, prices split by byte, times by their differences."""
+    """Rows as Parquet: prices split by byte, times by their differences.
+
+    LZ4 over zstd: a year of minutes decodes in half the time for an eighth more bytes.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -215,7 +229,7 @@ def _encode(kind: Kind, times: Times, values: Values, blocks: Blocks) -> bytes:
     pq.write_table(
         table,
         sink,
-        compression="zstd",
+        compression="lz4",
         use_dictionary=False,
         column_encoding=encoding,
         row_group_size=_GROUP,
