@@ -58,7 +58,7 @@ def check_health(frame: pd.DataFrame, timeframe: str) -> Health:
         _problem(times, _backwards(times), "order", "open before the bar that precedes them"),
         _problem(times, _impossible(values), "ohlc", "have a high below, or a low above, their open or close"),
         _problem(times, _negative(values), "price", "have a price of zero or less, or a volume below zero"),
-        _problem(times, times % step != _epoch(step), "time_zone", _GRID.format(timeframe)),
+        _problem(times, times % step != grid_offset(step), "time_zone", _GRID.format(timeframe)),
     ]
     return Health(len(times), _gaps(times, step), tuple(problem for problem in found if problem))
 
@@ -75,6 +75,15 @@ def require_sound(frame: pd.DataFrame, timeframe: str, what: str) -> None:
         raise DataError(f"{what} cannot be used: {'; '.join(problem.message for problem in problems)}")
 
 
+def bad_rows(frame: pd.DataFrame, timeframe: str) -> NDArray[np.bool_]:
+    """The bars that cannot be: without a number, impossible in their prices, or off the grid of the timeframe."""
+    step = timeframe_millis(timeframe)
+    values = {name: frame[name].to_numpy(dtype=np.float64) for name in FIELDS}
+    number = np.all([np.isfinite(v) for v in values.values()], axis=0)
+    off_grid = to_times(frame.index) % step != grid_offset(step)
+    return ~number | _impossible(values) | _negative(values) | off_grid
+
+
 def sound_rows(rows: NDArray[np.float64], follows: NDArray[np.bool_], timeframe: str) -> bool:
     """True when every row (`[time in ms, open, high, low, close, volume]`) of many series is sound.
 
@@ -86,7 +95,7 @@ def sound_rows(rows: NDArray[np.float64], follows: NDArray[np.bool_], timeframe:
     times = rows[:, 0].astype(np.int64)
     values = dict(zip(FIELDS, rows[:, 1:].T, strict=True))
     forward = np.diff(times, prepend=times[:1] - 1) > 0
-    on_grid = times % step == _epoch(step)
+    on_grid = times % step == grid_offset(step)
     bad = _impossible(values) | _negative(values) | ~on_grid | (follows & ~forward)
     return not bool(bad.any())
 
@@ -95,7 +104,8 @@ _GRID = "do not open on the {0} grid of UTC (another time zone, or another timef
 _MONDAY = 4 * 86_400_000  # the epoch was a Thursday, and weeks open on Monday
 
 
-def _epoch(step: Millis) -> Millis:
+def grid_offset(step: Millis) -> Millis:
+    """Where in ms after the epoch the first bar of length `step` opens: 0, or a Monday for weeks."""
     return _MONDAY % step if step % 604_800_000 == 0 else 0
 
 

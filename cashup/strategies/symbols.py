@@ -27,6 +27,12 @@ def is_contract(symbol: str) -> bool:
     return ":" in symbol
 
 
+def split_pair(text: str) -> Symbol | None:
+    """`BTCUSDT` or `btc/usdt` as a symbol, when its end is a currency that others are priced in; None otherwise."""
+    found = _suggest(text)
+    return Symbol(found) if found and found.split("/")[1] in _QUOTES else None
+
+
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """The closest of `words` as a question, or a list of all of them; for the end of an error message."""
     known = sorted(words)
