@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.engines import engines
 from benchmarks.measure import ROOT, cashup, home, pss_mib, run, spread
 from cashup.cli.stack import Market, Stack
 from cashup.clock import parse_time
@@ -174,6 +175,7 @@ def worker() -> dict[str, Any]:
 
 CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "help": help_,
+    "engines": engines,
     "backtest_script": backtest_script,
     "backtest_process": backtest_process,
     "backtest_kernel": backtest_kernel,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PEERS = Path(__file__).with_name("peers.json")
+PEERS = Path(__file__).with_name("peers") / "quoted.json"
 
 _HEAD = """# Performance
 
