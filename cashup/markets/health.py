@@ -81,7 +81,8 @@ def bad_rows(frame: pd.DataFrame, timeframe: str) -> NDArray[np.bool_]:
     values = {name: frame[name].to_numpy(dtype=np.float64) for name in FIELDS}
     number = np.all([np.isfinite(v) for v in values.values()], axis=0)
     off_grid = to_times(frame.index) % step != grid_offset(step)
-    return ~number | _impossible(values) | _negative(values) | off_grid
+    bad: NDArray[np.bool_] = ~number | _impossible(values) | _negative(values) | off_grid
+    return bad
 
 
 def sound_rows(rows: NDArray[np.float64], follows: NDArray[np.bool_], timeframe: str) -> bool:

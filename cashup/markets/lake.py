@@ -147,16 +147,14 @@ class Lake:
         The index is tz-aware and ascending; only trades may share a time. Raises DataError for anything else.
         """
         chosen = beside(kind)
-        dataset = self._dataset(exchange, symbol, chosen)
-        missing = [name for name in chosen.columns if name not in frame.columns]
-        if missing or frame.empty:
-            raise DataError(f"{kind} of {symbol} need rows with {', '.join(chosen.columns)}")
-        times, values = to_times(frame.index), _values(frame, chosen.columns)
-        if bool((np.diff(times) < (1 if chosen.unique else 0)).any()) or not bool(np.isfinite(values).all()):
-            raise DataError(
-                f"{kind} of {symbol} must ascend in time, each with a number; sort them and drop what repeats"
-            )
-        return dataset.write(times, values, source)
+        times, values = _beside_rows(chosen, symbol, frame)
+        return self._dataset(exchange, symbol, chosen).write(times, values, source)
+
+    def append_series(self, kind: str, exchange: str, symbol: str, frame: pd.DataFrame) -> None:
+        """Add rows behind the last one of `funding`, `open_interest` or `trades`. Raises DataError for earlier ones."""
+        chosen = beside(kind)
+        times, values = _beside_rows(chosen, symbol, frame)
+        self._dataset(exchange, symbol, chosen).append(times, values)
 
     def read_series(
         self, kind: str, exchange: str, symbol: str, start: Millis | None = None, end: Millis | None = None
@@ -324,6 +322,17 @@ def _holds(dataset: Dataset, part: Part, state: Version | None) -> bool:
 def _bars_of(timeframe: str) -> Kind:
     timeframe_millis(timeframe)
     return kind_of(timeframe)
+
+
+def _beside_rows(kind: Kind, symbol: str, frame: pd.DataFrame) -> tuple[Times, Values]:
+    """The rows of a series beside bars; raises DataError when they are incomplete or out of order."""
+    missing = [name for name in kind.columns if name not in frame.columns]
+    if missing or frame.empty:
+        raise DataError(f"{kind.name} of {symbol} need rows with {', '.join(kind.columns)}")
+    times, values = to_times(frame.index), _values(frame, kind.columns)
+    if bool((np.diff(times) < (1 if kind.unique else 0)).any()) or not bool(np.isfinite(values).all()):
+        raise DataError(f"{kind.name} of {symbol} must ascend in time and hold numbers; sort them, drop what repeats")
+    return times, values
 
 
 def _values(frame: pd.DataFrame, columns: Sequence[str]) -> Values:

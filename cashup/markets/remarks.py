@@ -64,7 +64,8 @@ def runs(flags: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
 
 def _moves(frame: pd.DataFrame) -> NDArray[np.float64]:
     close = np.log(frame["close"].to_numpy())
-    return np.abs(np.diff(close, prepend=close[:1]))
+    moves: NDArray[np.float64] = np.abs(np.diff(close, prepend=close[:1]))
+    return moves
 
 
 def _usual(move: NDArray[np.float64]) -> NDArray[np.float64]:
