@@ -174,6 +174,27 @@ async def together(download: Download, symbols: Sequence[str], jobs: int = 4) ->
     return [task.result() for task in tasks]
 
 
+async def fetch_missing(
+    lake: Lake, client: PublicClient, exchange: str, symbol: str, timeframe: str
+) -> pd.DataFrame | None:
+    """The exchange's bars for the holes of a series and for its made-up bars; nothing is stored. None when it has none.
+
+    Raises UsageError and ExchangeError.
+    """
+    await client.require(symbol, timeframe)
+    step, page = timeframe_millis(timeframe), client.page(symbol)
+    gaps = check_health(lake.read(exchange, symbol, timeframe), timeframe).gaps
+    holes = [(gap.after + step, gap.before) for gap in gaps]
+    holes += [(first, last + step) for first, last in lake.filled(exchange, symbol, timeframe)]
+    found: dict[int, Row] = {}
+    for start, end in holes:
+        for begin in range(start, end, page * step):
+            until = min(begin + page * step, end)
+            rows = await client.candles(symbol, timeframe, begin, (until - begin) // step)
+            found |= {int(row[0]): row for row in rows if begin <= row[0] < until}
+    return to_frame([found[time] for time in sorted(found)]) if found else None
+
+
 def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """Candles as ccxt gives them as a frame of bars."""
     table = np.array(rows, dtype=np.float64)
