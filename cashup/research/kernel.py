@@ -208,7 +208,7 @@ def _pass(
         if bar and (_changed(book, targets, bar - 1) or not stretches):
             orders = _room(orders, account[0], symbols, keep)
             if stretches:
-                _trade(book, account[0], orders, prices.open, terms, bar)
+                _trade_alone(book[0], account[0], orders, prices.open[bar, 0], terms, bar)
             else:
                 _one_bar(book, account[0], orders, payments, prices, terms, levels, funding, bar)
         if stretches:
@@ -391,10 +391,33 @@ def _trade(book: NDArray[np.void], account: Any, orders: NDArray[np.void], opens
             break
         order = orders[account.written]
         order.bar, order.symbol = bar, symbol
-        _increase(book, book[symbol], account, order, terms)
+        _increase(book[symbol], account, order, terms, _equity(book, account.cash), _shorts(book))
     for symbol in range(symbols):
         if opens[bar, symbol] == opens[bar, symbol]:
             book[symbol].goal = book[symbol].wanted
+
+
+@compiled
+def _trade_alone(place: Any, account: Any, orders: NDArray[np.void], price: float, terms: Terms, bar: int) -> None:
+    """`_trade` for a single symbol, without the queues."""
+    if price != price:
+        return
+    place.mark = price
+    equity = account.cash + place.held * price
+    if not equity > 0.0:
+        return
+    place.cut = place.add = 0.0
+    _size(place, equity, terms.rebalance)
+    if place.cut > 0.0:
+        order = orders[account.written]
+        order.bar, order.symbol = bar, 0
+        _reduce(place, account, order, terms)
+    if place.add != 0.0:
+        order = orders[account.written]
+        order.bar, order.symbol = bar, 0
+        value = place.held * price
+        _increase(place, account, order, terms, account.cash + value, -min(value, 0.0))
+    place.goal = place.wanted
 
 
 @compiled
@@ -409,6 +432,15 @@ def _equity(book: NDArray[np.void], cash: float) -> float:
     for place in book:
         cash += place.held * place.mark
     return cash
+
+
+@compiled
+def _shorts(book: NDArray[np.void]) -> float:
+    """The value of all short positions, positive."""
+    value = 0.0
+    for place in book:
+        value -= min(place.held * place.mark, 0.0)
+    return value
 
 
 @compiled
@@ -463,11 +495,17 @@ def _reduce(place: Any, account: Any, order: Any, terms: Terms) -> None:
 
 
 @compiled
-def _increase(book: NDArray[np.void], place: Any, account: Any, order: Any, terms: Terms) -> None:
-    """Add to a position, as far as it can be paid: then gross exposure, at the opens, is leverage x equity at most."""
+def _increase(place: Any, account: Any, order: Any, terms: Terms, equity: float, short: float) -> None:
+    """Add to a position, as far as it can be paid: then gross exposure, at the opens, is leverage x equity at most.
+
+    With exposure G and equity E a value v fits while G + v <= leverage x (E - v x cost). What is left of E is written
+    as cash and shorts, without the difference of two large sums.
+    """
     side = 1.0 if place.add > 0.0 else -1.0
     worse = 1.0 + side * terms.slippage
-    quantity = min(abs(place.add), _affordable(book, account.cash, terms, worse)) / place.mark
+    cost = terms.slippage + worse * terms.fee
+    most = ((terms.leverage - 1.0) * equity + account.cash - 2.0 * short) / (1.0 + terms.leverage * cost)
+    quantity = min(abs(place.add), most) / place.mark
     place.add = 0.0
     if quantity < DUST_QUANTITY or quantity * place.mark < DUST_VALUE:
         return
@@ -481,22 +519,6 @@ def _increase(book: NDArray[np.void], place: Any, account: Any, order: Any, term
         place.paid += fee
     order.reason = TARGET if place.wanted != place.goal else REBALANCE
     _execute(place, account, order, side * quantity, price, fee)
-
-
-@compiled
-def _affordable(book: NDArray[np.void], cash: float, terms: Terms, worse: float) -> float:
-    """The largest value, at the opens, that may be added.
-
-    With gross exposure G and equity E: G + v <= leverage x (E - v x cost). leverage x E - G is written without the
-    difference of two large sums that leverage 1 would make of it.
-    """
-    equity, short = cash, 0.0
-    for place in book:
-        value = place.held * place.mark
-        equity += value
-        short -= min(value, 0.0)
-    cost = abs(worse - 1.0) + worse * terms.fee
-    return ((terms.leverage - 1.0) * equity + cash - 2.0 * short) / (1.0 + terms.leverage * cost)
 
 
 @compiled
