@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
+from plotly.subplots import make_subplots
 
 from cashup.research.plot import BLUE, GREY, RED
+from cashup.research.plot import _line as line
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +50,36 @@ def bands(
     made.update_xaxes(title_text=axis)
     made.update_yaxes(title_text="equity")
     return _styled(made, title)
+
+
+def walked(
+    paths: pd.DataFrame,
+    equity: pd.Series[float],
+    seams: Sequence[pd.Timestamp],
+    folds: pd.DataFrame,
+    objective: str,
+    *,
+    title: str,
+) -> go.Figure:
+    """The stitched equity with a line where each test begins; below it every fold's objective in train and test."""
+    made = make_subplots(rows=2, cols=1, row_heights=[0.65, 0.35], vertical_spacing=0.12)
+    for way in paths if paths.shape[1] > 1 else ():
+        made.add_trace(line(_few(paths[way]), f"way {way}", "#c9d1d9"), row=1, col=1)
+    made.add_trace(line(equity, "Equity", BLUE), row=1, col=1)
+    for seam in seams:
+        made.add_vline(x=seam.tz_localize(None), line={"color": GREY, "width": 0.6, "dash": "dot"}, row=1, col=1)
+    for side, colour in (("train", GREY), ("test", BLUE)):
+        heights = folds[f"{side}_{objective}"].to_numpy()
+        made.add_trace(go.Bar(x=folds.index.to_numpy(), y=heights, name=side, marker={"color": colour}), row=2, col=1)
+    made.update_yaxes(title_text="Equity", row=1, col=1)
+    made.update_yaxes(title_text=objective.replace("_", " "), row=2, col=1)
+    made.update_xaxes(title_text="fold", dtick=max(len(folds) // 15, 1), row=2, col=1)
+    return _styled(made, title).update_layout(height=560, showlegend=True, legend={"orientation": "h", "y": -0.12})
+
+
+def _few(series: pd.Series[float]) -> pd.Series[float]:
+    """What is drawn behind needs fewer points than what is looked at."""
+    return series.iloc[:: max(len(series) // 500, 1)]
 
 
 def _styled(made: go.Figure, title: str) -> go.Figure:
