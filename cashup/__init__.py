@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
     from cashup.research.backtest import Backtest
     from cashup.strategies.bars import Bars
+    from cashup.strategies.indicator import indicator
     from cashup.strategies.strategy import Strategy
     from cashup.workers.live_run import LiveRun
 
-__all__ = ["Backtest", "Bars", "LiveRun", "Strategy", "run"]
+__all__ = ["Backtest", "Bars", "LiveRun", "Strategy", "indicator", "run"]
 
 _HOMES = {
     "Backtest": "cashup.research.backtest",
     "Bars": "cashup.strategies.bars",
     "LiveRun": "cashup.workers.live_run",
     "Strategy": "cashup.strategies.strategy",
+    "indicator": "cashup.strategies.indicator",
 }
 
 

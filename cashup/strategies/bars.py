@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cashup.errors import DataError
+from cashup.strategies.memo import Memo
 from cashup.types import Millis
 
 FIELDS = ("open", "high", "low", "close", "volume")
@@ -108,6 +109,11 @@ class Bars:
         digest.update(np.ascontiguousarray(self.times, dtype="<i8").tobytes())
         digest.update(np.ascontiguousarray(self.values, dtype="<f8").tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def memo(self) -> Memo:
+        """What was computed from these bars once; `cu.indicator` keeps its results here."""
+        return Memo()
 
     def rows(self, start: int, stop: int) -> Bars:
         """Bars `start` to `stop` (not included) by position, on the same memory."""
