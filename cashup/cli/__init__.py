@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "bars: bring them in, list them, check them"),
     "backtest": ("research", "run a notebook as a backtest"),
     "replay": ("replay", "run a notebook through the trading engine, bar by bar"),
-    "runs": ("research", "the registry of runs"),
+    "runs": ("runs", "the registry of runs: list, show, compare, rerun"),
     "live": ("live", "deployments: what runs, start, stop, logs"),
     "orders": ("trading", "orders"),
     "positions": ("trading", "positions"),

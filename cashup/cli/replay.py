@@ -104,29 +104,23 @@ def _record(
     notebook: Path, params: Mapping[str, Any], spec: RunSpec, report: ReplayReport, output: Path, now: Millis
 ) -> None:
     """Enter the replay into the registry of runs."""
-    from dataclasses import asdict
-
-    from cashup.cli.research import seed_of, with_database
-    from cashup.strategies.notebook import notebook_hash
-    from cashup.strategies.registry import Run, environment_hash, record_run
+    from cashup.cli.database import with_database
+    from cashup.research.record import run_record
+    from cashup.strategies.registry import record_run
 
     figures = report.ideal.metrics() | {
         "equals_backtest": report.parity.equal,
         "venue_final_equity": float(report.venue.exact.final_equity),
         "rounding_cost_ratio": float(report.rounding_cost_ratio),
     }
-    run = Run(
-        id=str(spec.run_id),
-        kind="replay",
-        notebook=str(notebook),
-        notebook_hash=notebook_hash(notebook),
-        params=params,
-        spec={name: value for name, value in asdict(spec).items() if name not in ("result_path", "run_id", "mode")},
+    run = run_record(
+        "replay",
+        notebook,
+        params,
+        spec,
         data_version=report.backtest.data_version,
-        lock_hash=environment_hash(),
-        seed=seed_of(notebook, params),
         metrics=figures,
-        output=str(output),
+        output=output,
         created=now,
     )
     with_database(lambda database: record_run(database, run))

@@ -3,44 +3,89 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+import math
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cashup.markets.lake import Lake
+from cashup.research.artefacts import store
+from cashup.research.funding import Rates, by_bar, read_funding
+from cashup.research.kernel import NO_LEVELS, Terms
 from cashup.research.result import Result
+from cashup.research.simulation import Scenario, Simulated, simulate
 from cashup.research.spec import RunSpec, run_spec
-from cashup.research.trades import equity_of
 from cashup.settings import load_settings
 from cashup.strategies.bars import Bars
+from cashup.strategies.levels import distances
 from cashup.strategies.strategy import Strategy
+from cashup.strategies.symbols import is_contract
 
 
 class Backtest(Result):
-    """What a strategy would have done with bars of the past; `data_version` names exactly these bars."""
+    """What a strategy would have done with bars of the past; `data_version` names exactly these bars.
+
+    `engine` says what simulated it (vectorbt, kernel, or replay with the venue's limits), `notes` what a reader of the
+    figures should know, a sentence each.
+    """
 
     title = "backtest"
 
-    def __init__(self, strategy: Strategy, spec: RunSpec, bars: Bars, orders: pd.DataFrame) -> None:
-        close = bars.close.iloc[strategy.warmup :]
+    def __init__(
+        self,
+        strategy: Strategy,
+        spec: RunSpec,
+        data_version: str,
+        scenario: Scenario,
+        made: Simulated,
+        notes: Sequence[str] = (),
+    ) -> None:
         super().__init__(
-            equity=equity_of(orders, close, spec.capital),
-            orders=orders,
-            close=close,
+            equity=made.equity,
+            orders=made.orders,
+            close=scenario.bars.close,
             timeframe=strategy.timeframe,
             capital=spec.capital,
+            funding=made.funding,
         )
         self.strategy = strategy
         self.spec = spec
-        self.data_version = bars.version
+        self.data_version = data_version
+        self.engine = made.engine
+        self.notes = [*notes, *_warnings(made.equity)]
+        self._scenario = scenario
+
+    @cached_property
+    def buy_and_hold(self) -> Result:
+        """The same bars with every symbol bought for an equal share at the first open, and kept; the same costs."""
+        return self._beside(self._scenario.buying_and_holding())
+
+    @cached_property
+    def twice_costs(self) -> Result:
+        """The same strategy with fees, slippage and funding doubled (and without the venue's limits)."""
+        return self._beside(self._scenario.at_twice_the_costs())
+
+    def _beside(self, scenario: Scenario) -> Result:
+        made = simulate(scenario)
+        return Result(
+            equity=made.equity,
+            orders=made.orders,
+            close=self.close,
+            timeframe=self.timeframe,
+            capital=self.capital,
+            funding=made.funding,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The figures, and what they were made of."""
         return {
             "metrics": self.metrics(),
             "data_version": self.data_version,
+            "engine": self.engine,
+            "notes": list(self.notes),
             "symbols": list(self.strategy.symbols),
             "timeframe": self.timeframe,
             "warmup": self.strategy.warmup,
@@ -50,38 +95,81 @@ class Backtest(Result):
         }
 
 
-def run_backtest(
-    strategy: Strategy,
-    *,
-    exchange: str | None = None,
-    start: str | datetime | None = None,
-    end: str | datetime | None = None,
-    capital: float | None = None,
-    fee: float | None = None,
-    slippage: float | None = None,
-) -> Backtest:
-    """What `cu.run` does in research. Raises DataError, NotebookError or UsageError, each with what to do."""
-    spec = run_spec(exchange=exchange, start=start, end=end, capital=capital, fee=fee, slippage=slippage)
-    lake = Lake(load_settings().lake_path)
-    bars = lake.bars(spec.exchange, strategy.symbols, strategy.timeframe, spec.first, spec.last, warmup=strategy.warmup)
+def run_backtest(strategy: Strategy, **arguments: Any) -> Backtest:
+    """What `cu.run` does in research; `arguments` are those of `cu.run`.
+
+    Raises DataError, NotebookError or UsageError, each with what to do.
+    """
+    spec = run_spec(**arguments)
+    bars = bars_of(strategy, spec, Lake(load_settings().lake_path))
     made = backtest(strategy, bars, spec)
     if spec.result_path:
-        Path(spec.result_path).write_text(json.dumps(made.to_json()))
+        path = Path(spec.result_path)
+        store(path.parent, made)
+        path.write_text(json.dumps(made.to_json()))
     return made
 
 
-def backtest(strategy: Strategy, bars: Bars, spec: RunSpec) -> Backtest:
-    """Test `strategy` on `bars`, of which the first `strategy.warmup` are the warm-up."""
-    from cashup.research.simulation import simulate
-
-    targets = strategy.targets(bars).iloc[strategy.warmup :]
-    traded = bars.rows(strategy.warmup, len(bars))
-    orders = simulate(
-        traded,
-        targets,
-        capital=spec.capital,
-        fee=spec.fee,
-        slippage=spec.slippage,
-        rebalance=strategy.rebalance,
+def bars_of(strategy: Strategy, spec: RunSpec, lake: Lake) -> Bars:
+    """The bars that `spec` names, with the warm-up before them. Raises DataError when the lake lacks any."""
+    return lake.bars(
+        spec.exchange,
+        strategy.symbols,
+        strategy.timeframe,
+        spec.first,
+        spec.last,
+        warmup=strategy.warmup,
+        version=spec.data_version,
     )
-    return Backtest(strategy, spec, bars, orders)
+
+
+def backtest(strategy: Strategy, bars: Bars, spec: RunSpec, *, funding: Rates | None = None) -> Backtest:
+    """Test `strategy` on `bars`, of which the first `strategy.warmup` are the warm-up.
+
+    `funding` holds the rates of perpetuals; without it they come from the lake, when `spec.funding` wants them.
+    """
+    notes: list[str] = []
+    if funding is None:
+        funding, notes = _rates(strategy, bars, spec)
+    scenario = scenario_of(strategy, bars, spec, funding)
+    return Backtest(strategy, spec, bars.version, scenario, simulate(scenario), notes)
+
+
+def scenario_of(strategy: Strategy, bars: Bars, spec: RunSpec, funding: Rates) -> Scenario:
+    """What `spec` and `strategy` say about the bars after the warm-up."""
+    traded = bars.rows(strategy.warmup, len(bars))
+    stops = {
+        name: grid if len(grid) == 1 else grid[strategy.warmup :] for name, grid in distances(strategy, bars).items()
+    }
+    return Scenario(
+        bars=traded,
+        targets=strategy.targets(bars).iloc[strategy.warmup :],
+        terms=Terms(
+            fee=spec.fee,
+            maker_fee=spec.fee if spec.maker_fee is None else spec.maker_fee,
+            slippage=spec.slippage,
+            leverage=strategy.leverage,
+            rebalance=math.inf if strategy.rebalance is None else strategy.rebalance,
+        ),
+        capital=spec.capital,
+        levels=NO_LEVELS._replace(**stops),
+        funding=by_bar(funding, traded, strategy.bar_millis),
+    )
+
+
+def _rates(strategy: Strategy, bars: Bars, spec: RunSpec) -> tuple[Rates, list[str]]:
+    if not spec.funding or not any(is_contract(symbol) for symbol in strategy.symbols):
+        return {}, []
+    lake = Lake(load_settings().lake_path)
+    end = int(bars.times[-1]) + strategy.bar_millis
+    return read_funding(lake, spec.exchange, strategy.symbols, int(bars.times[0]), end)
+
+
+def _warnings(equity: pd.Series[float]) -> list[str]:
+    gone = equity.to_numpy() <= 0
+    if not gone.any():
+        return []
+    return [
+        f"the equity is used up at {equity.index[int(gone.argmax())]:%Y-%m-%d %H:%M}: a venue would have liquidated "
+        "the positions before that, which a backtest does not simulate"
+    ]

@@ -12,7 +12,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, Row, Table, Text, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Integer,
+    Row,
+    Table,
+    Text,
+    UnaryExpression,
+    case,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -100,11 +113,25 @@ async def record_run(database: AsyncEngine, run: Run) -> None:
         await connection.execute(insert(runs).values(asdict(run)))
 
 
-async def list_runs(database: AsyncEngine, limit: int = 50) -> Sequence[Run]:
-    """The newest runs, newest first."""
+async def list_runs(
+    database: AsyncEngine,
+    limit: int = 50,
+    *,
+    notebook: str | None = None,
+    kind: str | None = None,
+    sort: str | None = None,
+) -> Sequence[Run]:
+    """The newest runs, newest first, or by the figure `sort`, the best first (a drawdown is better when smaller).
+
+    `notebook` is a part of the notebook's path. Runs that lack the figure come last.
+    """
+    wanted = select(runs).order_by(*_order(sort), runs.c.created.desc(), runs.c.id.desc()).limit(limit)
+    if notebook is not None:
+        wanted = wanted.where(runs.c.notebook.contains(notebook, autoescape=True))
+    if kind is not None:
+        wanted = wanted.where(runs.c.kind == kind)
     async with database.connect() as connection:
-        found = await connection.execute(select(runs).order_by(runs.c.created.desc(), runs.c.id.desc()).limit(limit))
-        return [_run(row) for row in found]
+        return [_run(row) for row in await connection.execute(wanted)]
 
 
 async def find_run(database: AsyncEngine, run_id: str) -> Run:
@@ -151,6 +178,14 @@ async def trials_of_notebook(database: AsyncEngine, notebook: str) -> list[Trial
         tried = [Trial(**row._mapping) for row in swept]
         tried += [Trial(row.id, 0, row.notebook, row.notebook_hash, row.params, row.metrics) for row in single]
     return list({_key(trial): trial for trial in tried}.values())
+
+
+def _order(sort: str | None) -> list[UnaryExpression[Any]]:
+    if sort is None:
+        return []
+    # Only a number is cast: a figure that is text or missing must not make the query fail.
+    figure = case((func.jsonb_typeof(runs.c.metrics[sort]) == "number", runs.c.metrics[sort].astext.cast(Double)))
+    return [(figure.asc() if "drawdown" in sort else figure.desc()).nulls_last()]
 
 
 def _key(trial: Trial) -> str:

@@ -2,80 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from cashup.cli import main
-from cashup.settings import load_settings
 from cashup.strategies.notebook import notebook_hash
+from tests.integration.commands import process, sentence
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 REAL = ROOT.parent / "shared" / "data"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real bars are not there: ../shared/data is missing")
-
-
-@dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-
-Cashup = Callable[..., Done]
-
-
-@pytest.fixture
-def home(tmp_path, database_url, redis_url, monkeypatch) -> Path:
-    home = tmp_path / "home"
-    monkeypatch.setenv("CASHUP_HOME", str(home))
-    monkeypatch.setenv("CASHUP_DATABASE_URL", database_url)
-    monkeypatch.setenv("CASHUP_REDIS_URL", redis_url)
-    load_settings.cache_clear()
-    yield home
-    load_settings.cache_clear()
-
-
-@pytest.fixture
-def cashup(home, capsys) -> Cashup:
-    """Call the command line in this process."""
-
-    def call(*words: object) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return Done(end.value.code, captured.out, captured.err)
-
-    return call
-
-
-def process(*words: object) -> Done:
-    """Call the command line in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cashup", *map(str, words)], capture_output=True, text=True, env=os.environ, check=False
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def sentence(done: Done) -> str:
-    """The one line on stderr of a command that failed."""
-    assert done.out == ""
-    assert done.err.count("\n") == 1, done.err
-    return done.err
 
 
 def notebook(path: Path, *cells: str) -> Path:

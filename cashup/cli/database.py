@@ -1,0 +1,37 @@
+"""The database for one command: the configured one, or the embedded one for as long as the command takes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+T = TypeVar("T")
+
+
+def with_database(work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """Do `work` on the configured database, or the embedded one; brings its schema up first."""
+    import asyncio
+
+    from cashup.settings import load_settings
+    from cashup.storage import schema
+    from cashup.storage.database import create_engine
+    from cashup.storage.servers import open_servers
+
+    settings = load_settings()
+    servers = open_servers(settings)
+
+    async def connected() -> T:
+        database = create_engine(servers.database_url, application="cashup-cli", pool_size=1)
+        try:
+            await schema.prepare(database, ours=servers.embedded is not None and settings.database_url is None)
+            return await work(database)
+        finally:
+            await database.dispose()
+
+    try:
+        return asyncio.run(connected())
+    finally:
+        servers.close()
