@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -125,14 +126,19 @@ def generate(
 ) -> None:
     """Make up bars that look like a market (a seeded random walk); never over bars that were imported."""
     from cashup.clock import parse_time, timeframe_millis
+    from cashup.errors import UsageError
     from cashup.markets.synthetic import FIRST_PRICES, store_funding, store_generated
+    from cashup.strategies.symbols import is_contract
 
     lake = open_lake()
     first = parse_time(start)
     made = []
-    for name in symbol or list(FIRST_PRICES):
+    names = symbol or list(FIRST_PRICES)
+    if funding and not any(is_contract(name) for name in names):
+        raise UsageError("funding is paid on perpetuals; add one, such as --symbol BTC/USDT:USDT")
+    for name in names:
         made.append(store_generated(lake, exchange, name, timeframe, first, bars, seed))
-        if funding:
+        if funding and is_contract(name):
             made += store_funding(lake, exchange, name, first, first + bars * timeframe_millis(timeframe), seed)
     if as_json:
         print_json({"series": [described(series) for series in made]})
@@ -152,7 +158,7 @@ def sql(
     """Ask the lake in SQL: tables bars, funding, open_interest and trades; each has exchange, symbol and timestamp."""
     found = open_lake().sql(query)
     if as_json:
-        typer.echo(found.to_json(orient="records", date_format="iso", double_precision=15))
+        print_json(json.loads(found.to_json(orient="records", date_format="iso", double_precision=15)))
         return
     print_table([str(name) for name in found.columns], [[str(value) for value in row] for row in found.to_numpy()])
 
