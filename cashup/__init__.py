@@ -42,12 +42,19 @@ def run(
     capital: float | None = None,
     fee: float | None = None,
     slippage: float | None = None,
+    maker_fee: float | None = None,
+    funding: bool | None = None,
+    venue_limits: bool | None = None,
+    data_version: str | None = None,
 ) -> Backtest | LiveRun:
     """Run `strategy` where the notebook is: a backtest in research, live trading when it is executed as a worker.
 
     The arguments are for a backtest by hand: `exchange` names the lake's folder (default `gate`), `start` and `end`
     (ISO dates, UTC, half-open) the time of decisions, `capital` in quote currency (default 10,000), `fee` and
-    `slippage` are ratios (default 0.001 and 0). What the command line or the worker was told wins over them.
+    `slippage` are ratios (default 0.001 and 0), `maker_fee` is paid by orders that rested (default: as `fee`).
+    `funding=False` leaves the funding of perpetuals out, `venue_limits=True` cuts sizes to the venue's lots and
+    minimums, `data_version` runs on the bars of an earlier run again. What the command line or the worker was told
+    wins over all of them.
 
     Returns a result with `stats() plot() trades equity orders`. Raises DataError when the lake lacks the bars, and
     NotebookError when the target function breaks its contract.
@@ -63,7 +70,19 @@ def run(
         return run_live(strategy)
     from cashup.research.backtest import run_backtest
 
-    return run_backtest(strategy, exchange=exchange, start=start, end=end, capital=capital, fee=fee, slippage=slippage)
+    return run_backtest(
+        strategy,
+        exchange=exchange,
+        start=start,
+        end=end,
+        capital=capital,
+        fee=fee,
+        slippage=slippage,
+        maker_fee=maker_fee,
+        funding=funding,
+        venue_limits=venue_limits,
+        data_version=data_version,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,8 @@ class Result:
     """Equity, orders and trades of a run, its statistics and its picture.
 
     `equity`: Series in quote currency at each bar's close, indexed by the bar's open time (tz-aware UTC, ms).
-    `orders`: one row per executed order, columns `timestamp symbol side quantity price fee`.
+    `orders`: one row per executed order, columns `timestamp symbol side quantity price fee
+    reason`.
     `close`: the closes of the same bars, time x symbol. `capital`: the equity before the first bar.
     `funding`: one row per payment of a perpetual, columns `timestamp symbol amount` (quote, negative when paid).
     """

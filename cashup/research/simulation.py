@@ -1,37 +1,115 @@
-"""The backtest engine: the execution rule of `rule.py`, carried out by vectorbt."""
+"""The backtest engines: vectorbt where it can carry out the execution rule, the kernel where it cannot."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cashup.clock import timeframe_millis
-from cashup.research.rule import check_long_only, orders_from, orders_with_rebalance
-from cashup.research.trades import ORDER_COLUMNS
+from cashup.research.kernel import NO_FUNDING, NO_LEVELS, REASONS, Funding, Levels, Terms, carry_out, prices_of
+from cashup.research.rule import check_long_only, orders_from
+from cashup.research.trades import ORDER_COLUMNS, equity_of, no_funding
 from cashup.strategies.bars import Bars
 
 
-def simulate(
-    bars: Bars, targets: pd.DataFrame, *, capital: float, fee: float, slippage: float, rebalance: float | None = None
-) -> pd.DataFrame:
-    """The orders that `targets` (time x symbol, one row for every bar of `bars`) make, in the order of execution.
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What is simulated: targets (time x symbol, one row for every bar of `bars`) on given terms."""
 
-    Sizes are fractions of the equity at the open at which they are executed; symbols share the cash; sells come before
-    buys, small buys before large ones. Columns are ORDER_COLUMNS. Raises NotebookError for a target below zero.
-    """
-    check_long_only(targets, bars)
-    opens = bars.open.to_numpy()
-    if rebalance is None:
-        sizes = orders_from(targets)
-    else:
-        sizes = orders_with_rebalance(targets, opens, rebalance=rebalance, capital=capital, fee=fee, slippage=slippage)
-    portfolio = _portfolio(bars, sizes, capital, fee, slippage)
-    return _orders(portfolio.orders.values, bars)
+    bars: Bars
+    targets: pd.DataFrame
+    terms: Terms
+    capital: float
+    levels: Levels = NO_LEVELS
+    funding: Funding = NO_FUNDING
+
+    @property
+    def vectorbt_can(self) -> bool:
+        """Long only, on no credit, without stops, rebalancing and funding, and with a price at every bar."""
+        return (
+            self.terms._replace(fee=0.0, maker_fee=0.0, slippage=0.0) == Terms()
+            and not any(len(grid) for grid in (*self.levels, *self.funding))
+            and not bool((self.targets.to_numpy() < 0).any())
+            and not bool(np.isnan(self.bars.values[:4]).any())
+        )
+
+    def at_twice_the_costs(self) -> Scenario:
+        """The same with fees, slippage and funding doubled."""
+        fee, maker_fee, slippage = (2 * cost for cost in self.terms[:3])
+        terms = self.terms._replace(fee=fee, maker_fee=maker_fee, slippage=slippage)
+        return replace(self, terms=terms, funding=Funding(2 * self.funding.at_open, 2 * self.funding.inside))
+
+    def buying_and_holding(self) -> Scenario:
+        """Every symbol for an equal share, bought at the first open (or when it is listed) and kept."""
+        targets = pd.DataFrame(1 / len(self.bars.symbols), self.targets.index, self.targets.columns)
+        terms = self.terms._replace(leverage=1.0, rebalance=float("inf"))
+        return replace(self, targets=targets, terms=terms, levels=NO_LEVELS)
 
 
-def _portfolio(bars: Bars, sizes: np.ndarray[Any, Any], capital: float, fee: float, slippage: float) -> Any:
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What came of a scenario: `equity` at each close, `orders` and `funding` as in `Result`, and the engine's name."""
+
+    equity: pd.Series[float]
+    orders: pd.DataFrame
+    funding: pd.DataFrame
+    engine: str
+
+
+def simulate(scenario: Scenario) -> Simulated:
+    """Carry `scenario` out by the execution rule. Raises NotebookError for a target below zero of a spot symbol."""
+    check_long_only(scenario.targets, scenario.bars)
+    return by_vectorbt(scenario) if scenario.vectorbt_can else by_kernel(scenario)
+
+
+def by_vectorbt(scenario: Scenario) -> Simulated:
+    """The scenario in vectorbt, which must be able to."""
+    bars, terms = scenario.bars, scenario.terms
+    portfolio = _portfolio(bars, orders_from(scenario.targets), scenario.capital, terms.fee, terms.slippage)
+    records = np.sort(portfolio.orders.values, order="id")  # ids count in the order of execution
+    orders = _orders(
+        bars,
+        rows=records["idx"],
+        columns=records["col"],
+        bought=records["side"] == 0,
+        quantity=records["size"],
+        price=records["price"],
+        fee=records["fees"],
+        reasons=np.zeros(len(records), dtype=np.int64),
+    )
+    return Simulated(equity_of(orders, bars.close, scenario.capital), orders, no_funding(), "vectorbt")
+
+
+def by_kernel(scenario: Scenario) -> Simulated:
+    """The scenario in the kernel, which can do everything."""
+    bars = scenario.bars
+    made = carry_out(
+        prices_of(bars),
+        scenario.targets.to_numpy(),
+        scenario.terms,
+        scenario.levels,
+        scenario.funding,
+        capital=scenario.capital,
+    )
+    orders = _orders(
+        bars,
+        rows=made.orders["bar"],
+        columns=made.orders["symbol"],
+        bought=made.orders["quantity"] > 0,
+        quantity=np.abs(made.orders["quantity"]),
+        price=made.orders["price"],
+        fee=made.orders["fee"],
+        reasons=made.orders["reason"],
+    )
+    equity = pd.Series(made.equity, index=bars.index, name="equity")
+    return Simulated(equity, orders, _payments(bars, made.payments), "kernel")
+
+
+def _portfolio(bars: Bars, sizes: NDArray[np.float64], capital: float, fee: float, slippage: float) -> Any:
     import vectorbt as vbt
 
     # The bars are read-only, and vectorbt would compile everything once more for that: it gets copies.
@@ -52,14 +130,38 @@ def _portfolio(bars: Bars, sizes: np.ndarray[Any, Any], capital: float, fee: flo
     )
 
 
-def _orders(records: np.ndarray[Any, Any], bars: Bars) -> pd.DataFrame:
-    records = np.sort(records, order="id")  # ids count in the order of execution
-    columns = {
-        "timestamp": bars.index[records["idx"]],
-        "symbol": pd.Index(bars.symbols, dtype="str")[records["col"]],
-        "side": np.where(records["side"] == 0, "buy", "sell"),
-        "quantity": records["size"],
-        "price": records["price"],
-        "fee": records["fees"],
+def _orders(
+    bars: Bars,
+    *,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    bought: NDArray[np.bool_],
+    quantity: NDArray[np.float64],
+    price: NDArray[np.float64],
+    fee: NDArray[np.float64],
+    reasons: NDArray[np.int64],
+) -> pd.DataFrame:
+    table = {
+        "timestamp": bars.index[rows],
+        "symbol": pd.Index(bars.symbols, dtype="str")[columns],
+        "side": pd.Index(["sell", "buy"], dtype="str")[bought.astype(np.int64)],
+        "quantity": quantity,
+        "price": price,
+        "fee": fee,
+        "reason": pd.Index(REASONS, dtype="str")[reasons],
     }
-    return pd.DataFrame(columns)[list(ORDER_COLUMNS)]
+    return pd.DataFrame(table)[list(ORDER_COLUMNS)]
+
+
+def _payments(bars: Bars, payments: NDArray[np.float64]) -> pd.DataFrame:
+    """One row per bar and symbol that paid or received."""
+    rows, columns = np.nonzero(payments)
+    if not len(rows):
+        return no_funding()
+    return pd.DataFrame(
+        {
+            "timestamp": bars.index[rows],
+            "symbol": pd.Index(bars.symbols, dtype="str")[columns],
+            "amount": payments[rows, columns],
+        }
+    )

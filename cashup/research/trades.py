@@ -7,18 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-ORDER_COLUMNS = ("timestamp", "symbol", "side", "quantity", "price", "fee")
+ORDER_COLUMNS = ("timestamp", "symbol", "side", "quantity", "price", "fee", "reason")
 """One row per executed order: the open time of the bar it was executed in (UTC), `buy` or `sell`, the quantity that
-entered or left the position, its price, and the fee in quote currency."""
+entered or left the position, its price, the fee in quote currency, and why: `target`, `rebalance`, `stop_loss`,
+`take_profit` or `trailing_stop`."""
+
+_EXECUTION = ORDER_COLUMNS[:6]
 
 TRADE_COLUMNS = (
-    *("symbol", "quantity", "entry_time", "entry_price", "entry_fee", "exit_time", "exit_price", "exit_fee"),
+    *("symbol", "side", "quantity", "entry_time", "entry_price", "entry_fee", "exit_time", "exit_price", "exit_fee"),
     *("pnl", "return", "status"),
 )
-"""One row per exit: every sell, and what is still open at the end, valued at the last close."""
+"""One row per exit: what closes (a part of) a `long` or a `short`, and what is still open at the end, valued at the
+last close. Time in UTC, money in quote currency; `return` is the profit as a ratio of the entry's value."""
 
 DUST = 1e-3
-"""The fraction of a position that a full sell may leave, because venues sell whole lots and take fees in the coin."""
+"""The fraction of a position that a full exit may leave, because venues sell whole lots and take fees in the coin."""
 
 
 def empty_orders() -> pd.DataFrame:
@@ -28,7 +32,8 @@ def empty_orders() -> pd.DataFrame:
         "symbol": pd.Series([], dtype="str"),
         "side": pd.Series([], dtype="str"),
     }
-    return pd.DataFrame(columns | {name: pd.Series([], dtype=np.float64) for name in ORDER_COLUMNS[3:]})
+    columns |= {name: pd.Series([], dtype=np.float64) for name in ("quantity", "price", "fee")}
+    return pd.DataFrame(columns | {"reason": pd.Series([], dtype="str")})
 
 
 def no_funding() -> pd.DataFrame:
@@ -58,56 +63,67 @@ def equity_of(orders: pd.DataFrame, close: pd.DataFrame, capital: float) -> pd.S
 def trades_of(orders: pd.DataFrame, close: pd.DataFrame) -> pd.DataFrame:
     """The trades that `orders` (ordered by time) make.
 
-    A sell closes the share it takes of the position, at the average price and with its share of the fees of the buys.
-    What a venue's lots leave behind (less than DUST of the position) does not keep a trade open.
+    An order against a position closes the share it takes of it, at the average price and with its share of the fees of
+    the entries; what is more than the position opens one on the other side. What a venue's lots leave behind (less than
+    DUST of the position) does not keep a trade open.
     """
     rows: list[tuple[Any, ...]] = []
     lots = {str(symbol): _Lot(str(symbol)) for symbol in close.columns}
-    for time, symbol, side, quantity, price, fee in orders[list(ORDER_COLUMNS)].itertuples(index=False, name=None):
-        lot = lots[symbol]
-        if side == "buy":
-            lot.buy(time, quantity, price, fee)
-        else:
-            rows.append(lot.sell(time, quantity, price, fee, "closed"))
+    for time, symbol, side, quantity, price, fee in orders[list(_EXECUTION)].itertuples(index=False, name=None):
+        rows.extend(lots[symbol].trade(time, quantity if side == "buy" else -quantity, price, fee))
     for symbol, lot in lots.items():
-        if lot.quantity > DUST * lot.bought:
-            rows.append(lot.sell(close.index[-1], lot.quantity, float(close[symbol].iloc[-1]), 0.0, "open"))
+        if abs(lot.quantity) > DUST * lot.largest:
+            last = float(close[symbol].ffill().iloc[-1])
+            rows.append(lot.leave(close.index[-1], abs(lot.quantity), last, 0.0, "open"))
     return _trade_frame(rows)
 
 
 class _Lot:
-    """The open position of one symbol: how much, what it cost, and when it was opened."""
+    """The open position of one symbol (below zero: short): how much, at which price, its fees, when it was opened."""
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
-        self.quantity = self.cost = self.fees = self.bought = 0.0
+        self.quantity = self.price = self.fees = self.largest = 0.0
         self.opened: pd.Timestamp | None = None
 
-    def buy(self, time: pd.Timestamp, quantity: float, price: float, fee: float) -> None:
-        if self.quantity <= DUST * (self.quantity + quantity):
+    def trade(self, time: pd.Timestamp, quantity: float, price: float, fee: float) -> list[tuple[Any, ...]]:
+        """One execution, `quantity` below zero when sold; the trade that it closes, if it closes one."""
+        if self.quantity * quantity >= 0:
+            self.enter(time, quantity, price, fee)
+            return []
+        closing = min(abs(quantity), abs(self.quantity))
+        share = closing / abs(quantity)
+        closed = self.leave(time, closing, price, fee * share, "closed")
+        if 1 - share > DUST:
+            self.enter(time, quantity * (1 - share), price, fee * (1 - share))
+        return [closed]
+
+    def enter(self, time: pd.Timestamp, quantity: float, price: float, fee: float) -> None:
+        after = self.quantity + quantity
+        if abs(self.quantity) <= DUST * abs(after):
             self.opened = time
-        self.quantity += quantity
-        self.bought = self.quantity
-        self.cost += quantity * price
+        self.price = (self.price * self.quantity + price * quantity) / after if after else price
+        self.quantity, self.largest = after, abs(after)
         self.fees += fee
 
-    def sell(self, time: pd.Timestamp, quantity: float, price: float, fee: float, status: str) -> tuple[Any, ...]:
-        share = quantity / self.quantity if self.quantity else 0.0
-        entry, entry_fee, opened = (
-            (self.cost / self.quantity if self.quantity else price),
-            self.fees * share,
-            self.opened,
+    def leave(self, time: pd.Timestamp, quantity: float, price: float, fee: float, status: str) -> tuple[Any, ...]:
+        """Close `quantity` (above zero) of the position; the trade as a row."""
+        direction = 1.0 if self.quantity > 0 else -1.0
+        held = abs(self.quantity)
+        share = quantity / held
+        entry_fee = self.fees * share
+        pnl = direction * quantity * (price - self.price) - entry_fee - fee
+        row = (
+            *(self.symbol, "long" if direction > 0 else "short", quantity),
+            *(self.opened, self.price, entry_fee, time, price, fee),
+            *(pnl, pnl / (quantity * self.price) if self.price else 0.0, status),
         )
-        pnl = quantity * (price - entry) - entry_fee - fee
-        left = self.quantity - quantity
-        if left <= 1e-12 * self.quantity:  # what float arithmetic leaves of a closed position
-            self.quantity = self.cost = self.fees = 0.0
+        if held - quantity <= 1e-12 * held:  # what float arithmetic leaves of a closed position
+            self.quantity = self.fees = 0.0
         else:
-            self.quantity, self.cost, self.fees = left, self.cost * (1 - share), self.fees * (1 - share)
-        return (
-            *(self.symbol, quantity, opened, entry, entry_fee, time, price, fee),
-            *(pnl, pnl / (quantity * entry) if entry else 0.0, status),
-        )
+            self.quantity -= direction * quantity
+            self.fees *= 1 - share
+        return row
 
 
 def _by_bar(orders: pd.DataFrame, values: pd.Series[float], close: pd.DataFrame) -> pd.DataFrame:
@@ -124,6 +140,6 @@ def _trade_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     for name in TRADE_COLUMNS:
         if name.endswith("_time"):
             frame[name] = pd.DatetimeIndex(frame[name]).as_unit("ms") if rows else empty_orders()["timestamp"]
-        elif name not in ("symbol", "status"):
+        elif name not in ("symbol", "side", "status"):
             frame[name] = frame[name].astype(np.float64)
     return frame

@@ -78,6 +78,7 @@ def executed(orders: Sequence[Row], fills: Sequence[Row], bar_millis: Millis) ->
     )
     made["price"] = made["value"] / made["quantity"]
     made["timestamp"] = to_index(_times(made["timestamp"]))
+    made["reason"] = pd.Series("target", index=made.index, dtype="str")
     return made.sort_values("timestamp", kind="stable")[list(ORDER_COLUMNS)].reset_index(drop=True)
 
 

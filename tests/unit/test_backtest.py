@@ -342,7 +342,7 @@ def test_dust_that_a_venue_leaves_does_not_keep_a_trade_open() -> None:
             (times[4], "ETH/USDT", "buy", 0.99905, 100.0, 0.0),
             (times[5], "ETH/USDT", "sell", 0.9991, 90.0, 0.0),
         ],
-        columns=list(ORDER_COLUMNS),
+        columns=list(ORDER_COLUMNS[:6]),
     )
     trades = trades_of(orders, close)
     assert list(trades["entry_time"]) == [times[1], times[4]]

@@ -10,7 +10,7 @@ import pytest
 
 from cashup.markets.synthetic import generate
 from cashup.research.kernel import NOTHING, REASONS, Funding, Levels, Outcome, Terms, carry_out, prices, prices_of
-from cashup.research.rule import orders_from, orders_with_rebalance
+from cashup.research.rule import orders_from
 from cashup.research.simulation import _portfolio
 from cashup.strategies.bars import Bars
 
@@ -35,6 +35,27 @@ def rows(made: Outcome) -> list[tuple]:
     ]
 
 
+def orders_with_rebalance(targets: pd.DataFrame, opens: np.ndarray, *, rebalance: float, fee: float, slippage: float):
+    """What vectorbt must be told to order so that drifted exposures come back, found bar by bar."""
+    goals = targets.ffill().fillna(0.0).to_numpy()
+    wanted = np.full(goals.shape, np.nan)
+    held, cash, before = np.zeros(goals.shape[1]), 10_000.0, np.zeros(goals.shape[1])
+    for bar, goal in enumerate(goals[:-1]):
+        price = opens[bar + 1]
+        equity = cash + float(held @ price)
+        act = (goal != before) | (np.abs(held * price / equity - goal) > rebalance)
+        before = goal
+        wanted[bar + 1, act] = goal[act]
+        desired = np.where(act, goal * equity - held * price, 0.0)
+        for symbol in np.argsort(desired, kind="stable"):
+            quantity = max(desired[symbol] / price[symbol], -held[symbol])
+            rate = (1 + slippage) * (1 + fee) if quantity > 0 else (1 - slippage) * (1 - fee)
+            quantity = min(quantity, max(cash, 0.0) / (price[symbol] * rate)) if quantity > 0 else quantity
+            cash -= quantity * price[symbol] * rate
+            held[symbol] += quantity
+    return wanted
+
+
 @pytest.fixture(scope="module")
 def market() -> Bars:
     return Bars.join({symbol: generate(symbol, "1h", START, 600, 11) for symbol in SYMBOLS}, "1h")
@@ -54,7 +75,7 @@ def test_long_only_is_vectorbts(market, symbols, rebalance, slippage):
     if rebalance is None:
         sizes = orders_from(frame)
     else:
-        sizes = orders_with_rebalance(frame, values[0], rebalance=rebalance, capital=1e4, fee=0.001, slippage=slippage)
+        sizes = orders_with_rebalance(frame, values[0], rebalance=rebalance, fee=0.001, slippage=slippage)
     theirs = _portfolio(bars, sizes, 10_000.0, 0.001, slippage)
     terms = Terms(fee=0.001, slippage=slippage, rebalance=rebalance or math.inf)
     ours = carry_out(prices_of(bars), targets, terms, capital=10_000.0)

@@ -48,7 +48,7 @@ def test_fills_become_one_row_per_order_at_the_bar_of_their_execution() -> None:
 def test_no_fills_are_no_orders_with_the_same_columns() -> None:
     empty = executed([], [], HOUR)
     assert len(empty) == 0
-    assert list(empty.columns) == ["timestamp", "symbol", "side", "quantity", "price", "fee"]
+    assert list(empty.columns) == ["timestamp", "symbol", "side", "quantity", "price", "fee", "reason"]
 
 
 def test_a_live_run_has_the_figures_of_a_backtest() -> None:
