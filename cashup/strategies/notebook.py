@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,10 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
 
 def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """`given` as parameters of the notebook; raises NotebookError for an unknown name or a value of another type."""
-    known = read_parameters(path)
+    return _checked(path, read_parameters(path), given)
+
+
+def _checked(path: Path, known: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for name, value in given.items():
         if name not in known:
@@ -108,14 +112,13 @@ def load_strategy(path: Path, params: Mapping[str, Any] | None = None) -> Strate
     contract, and WorkFailed when a cell raises.
     """
     path = path.resolve()
-    checked = check_parameters(path, params or {})
+    script = _script(path)
+    checked = _checked(path, script.parameters, params or {})
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with _in_folder(path.parent), redirect_stdout(sys.stderr), capturing():
-        for cell in read_cells(path):
-            if cell.kind != "code":
-                continue
+        for cell in script.cells:
             try:
-                exec(_compile(path, cell), namespace)  # noqa: S102
+                exec(script.code(cell), namespace)  # noqa: S102
             except RunReached as end:
                 return end.strategy
             except CashUpError:
@@ -127,6 +130,35 @@ def load_strategy(path: Path, params: Mapping[str, Any] | None = None) -> Strate
             if PARAMETERS in cell.tags:
                 namespace.update(checked)
     raise NotebookError(f"{path.name} never calls cu.run(strategy); add a cell that does", code="no_run")
+
+
+class _Script:
+    """A notebook's code cells, each compiled when it is first executed: a sweep executes them a thousand times."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parameters = read_parameters(path)
+        self.cells = [cell for cell in read_cells(path) if cell.kind == "code"]
+        self._code: dict[int, Any] = {}
+
+    def code(self, cell: Cell) -> Any:
+        """The cell, compiled."""
+        if cell.number not in self._code:
+            self._code[cell.number] = _compile(self.path, cell)
+        return self._code[cell.number]
+
+
+def _script(path: Path) -> _Script:
+    """The notebook at `path` as it is now: another modification time or size makes another script."""
+    if not path.is_file():
+        raise NotebookError(f"there is no notebook {path}; check the path")
+    about = path.stat()
+    return _read_script(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_script(path: Path, _modified: int, _size: int) -> _Script:
+    return _Script(path)
 
 
 @contextmanager
