@@ -18,7 +18,8 @@ PAGE = 500
 """Rows per request where ccxt does not know the venue's limit."""
 
 _TRIES = 5
-_PATIENCE = 20.0
+PATIENCE = 20.0
+"""Seconds that are waited at most before a read is tried again."""
 
 Row = Sequence[float]
 
@@ -30,8 +31,9 @@ class PublicClient:
     it cannot be reached after several tries.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, patience: float = PATIENCE) -> None:
         self._client = client
+        self._patience = patience
 
     async def require(self, symbol: str, timeframe: str | None = None) -> None:
         """Raise UsageError unless the exchange lists `symbol` and serves `timeframe`."""
@@ -60,10 +62,14 @@ class PublicClient:
         return [[rate["timestamp"], rate["fundingRate"]] for rate in rates]
 
     async def trades(self, symbol: str, since: Millis) -> list[tuple[str, Row]]:
-        """`(id, [time in ms, price, amount, side])` from `since` on; side is 1 when the taker bought, otherwise -1."""
+        """`(id, [time in ms, price, amount in base currency, side])` from `since` on; side is 1 when the taker bought.
+
+        Some venues give their newest trades whatever is asked (Gate does for spot).
+        """
         trades = await self._read(self._client.fetch_trades, symbol, since)
+        size = self._client.market(symbol).get("contractSize") or 1.0
         return [
-            (str(t["id"]), [t["timestamp"], t["price"], t["amount"], 1.0 if t["side"] == "buy" else -1.0])
+            (str(t["id"]), [t["timestamp"], t["price"], t["amount"] * size, 1.0 if t["side"] == "buy" else -1.0])
             for t in trades
         ]
 
@@ -72,7 +78,7 @@ class PublicClient:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(ccxt.NetworkError),
                 stop=stop_after_attempt(_TRIES),
-                wait=wait_exponential_jitter(initial=0.5, max=_PATIENCE),
+                wait=wait_exponential_jitter(multiplier=0.5, max=self._patience, jitter=self._patience / 40),
                 reraise=True,
             ):
                 with attempt:
@@ -87,7 +93,9 @@ class PublicClient:
 
 
 @asynccontextmanager
-async def open_client(exchange: str, base_url: str | None = None) -> AsyncIterator[PublicClient]:
+async def open_client(
+    exchange: str, base_url: str | None = None, *, patience: float = PATIENCE
+) -> AsyncIterator[PublicClient]:
     """A client of `exchange` (ccxt's id), or of a server at `base_url` that speaks its protocol. Raises UsageError."""
     if exchange not in ccxt.exchanges:
         raise UsageError(f"ccxt knows no exchange {exchange!r}; {did_you_mean(exchange, ccxt.exchanges)}")
@@ -95,6 +103,6 @@ async def open_client(exchange: str, base_url: str | None = None) -> AsyncIterat
     if base_url is not None:
         point_at(client, base_url)
     try:
-        yield PublicClient(client)
+        yield PublicClient(client, patience)
     finally:
         await client.close()
