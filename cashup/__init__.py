@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     from cashup.research.backtest import Backtest
     from cashup.strategies.bars import Bars
     from cashup.strategies.indicator import indicator
+    from cashup.strategies.model import RollingModel
     from cashup.strategies.strategy import Strategy
+    from cashup.strategies.universe import Universe
     from cashup.workers.live_run import LiveRun
 
-__all__ = ["Backtest", "Bars", "LiveRun", "Strategy", "indicator", "run"]
+__all__ = ["Backtest", "Bars", "LiveRun", "RollingModel", "Strategy", "Universe", "indicator", "run"]
 
 _HOMES = {
     "Backtest": "cashup.research.backtest",
     "Bars": "cashup.strategies.bars",
     "LiveRun": "cashup.workers.live_run",
+    "RollingModel": "cashup.strategies.model",
     "Strategy": "cashup.strategies.strategy",
+    "Universe": "cashup.strategies.universe",
     "indicator": "cashup.strategies.indicator",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cashup
 
-NOTEBOOK_WORDS = {"Bars", "Strategy", "run", "indicator", "Backtest", "LiveRun"}
+NOTEBOOK_WORDS = {"Bars", "RollingModel", "Strategy", "Universe", "indicator", "run", "Backtest", "LiveRun"}
 
 
 def test_the_names_are_exactly_what_notebooks_need() -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from cashup.markets.lake import Lake
 from cashup.research.artefacts import store
 from cashup.research.funding import Rates, by_bar, read_funding
+from cashup.research.history import executable, load_bars
 from cashup.research.kernel import NO_LEVELS, Terms
 from cashup.research.result import Result
 from cashup.research.simulation import Scenario, Simulated, simulate
@@ -112,15 +113,7 @@ def run_backtest(strategy: Strategy, **arguments: Any) -> Backtest:
 
 def bars_of(strategy: Strategy, spec: RunSpec, lake: Lake) -> Bars:
     """The bars that `spec` names, with the warm-up before them. Raises DataError when the lake lacks any."""
-    return lake.bars(
-        spec.exchange,
-        strategy.symbols,
-        strategy.timeframe,
-        spec.first,
-        spec.last,
-        warmup=strategy.warmup,
-        version=spec.data_version,
-    )
+    return load_bars(lake, strategy, spec)
 
 
 def backtest(strategy: Strategy, bars: Bars, spec: RunSpec, *, funding: Rates | None = None) -> Backtest:
@@ -130,20 +123,20 @@ def backtest(strategy: Strategy, bars: Bars, spec: RunSpec, *, funding: Rates | 
     """
     notes: list[str] = []
     if funding is None:
-        funding, notes = _rates(strategy, bars, spec)
+        funding, notes = rates_of(strategy, bars, spec)
     scenario = scenario_of(strategy, bars, spec, funding)
     return Backtest(strategy, spec, bars.version, scenario, simulate(scenario), notes)
 
 
 def scenario_of(strategy: Strategy, bars: Bars, spec: RunSpec, funding: Rates) -> Scenario:
     """What `spec` and `strategy` say about the bars after the warm-up."""
-    traded = bars.rows(strategy.warmup, len(bars))
+    traded, targets = executable(bars.rows(strategy.warmup, len(bars)), strategy.target_values(bars)[strategy.warmup :])
     stops = {
         name: grid if len(grid) == 1 else grid[strategy.warmup :] for name, grid in distances(strategy, bars).items()
     }
     return Scenario(
         bars=traded,
-        targets=strategy.targets(bars).iloc[strategy.warmup :],
+        targets=traded.frame(targets),
         terms=Terms(
             fee=spec.fee,
             maker_fee=spec.fee if spec.maker_fee is None else spec.maker_fee,
@@ -157,7 +150,8 @@ def scenario_of(strategy: Strategy, bars: Bars, spec: RunSpec, funding: Rates) -
     )
 
 
-def _rates(strategy: Strategy, bars: Bars, spec: RunSpec) -> tuple[Rates, list[str]]:
+def rates_of(strategy: Strategy, bars: Bars, spec: RunSpec) -> tuple[Rates, list[str]]:
+    """The funding rates of the strategy's perpetuals, as far as `spec` wants them and the lake has them, with notes."""
     if not spec.funding or not any(is_contract(symbol) for symbol in strategy.symbols):
         return {}, []
     lake = Lake(load_settings().lake_path)

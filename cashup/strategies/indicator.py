@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import wraps
 from types import CodeType, FunctionType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from cashup.strategies.bars import Bars
 
@@ -39,7 +39,7 @@ def indicator(function: Callable[Concatenate[Bars, P], R]) -> Callable[Concatena
         found: R = bars.memo.get(key, lambda: function(bars, *args, **kwargs))
         return found
 
-    return remembered
+    return cast(Callable[Concatenate[Bars, P], R], remembered)
 
 
 class _Identity:

@@ -37,8 +37,8 @@ def distances(strategy: Strategy, bars: Bars) -> Distances:
 def _grid(name: str, level: Level, strategy: Strategy, bars: Bars) -> NDArray[np.float64]:
     if not callable(level):
         return np.full((1, len(strategy.symbols)), level)
-    frame: pd.DataFrame = level(bars, **_parameters(level, strategy))
-    return check_targets(frame, bars, f"the function of {name}").to_numpy()
+    frame: pd.DataFrame = level(strategy.view(bars), **_parameters(level, strategy))
+    return check_targets(frame, bars, f"the function of {name}")
 
 
 def _parameters(level: Callable[..., Any], strategy: Strategy) -> dict[str, Any]:

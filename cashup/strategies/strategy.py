@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cashup.clock import timeframe_millis
 from cashup.errors import NotebookError, UsageError
-from cashup.strategies.bars import Bars
+from cashup.strategies.bars import BESIDE, Bars
 from cashup.strategies.symbols import check_symbol, did_you_mean, is_contract
+from cashup.strategies.universe import Universe
 from cashup.types import Symbol
 
 Target = Callable[..., pd.DataFrame]
@@ -37,8 +39,11 @@ class Strategy:
     `leverage` is the most that all positions together may be worth, in equities (default 1); above 1 it takes
     perpetuals (`BTC/USDT:USDT`), which may also be short: a target below zero. `stop_loss`, `take_profit` and
     `trailing_stop` close a position inside a bar at that fraction from its average entry (the trailing one: from its
-    best price since); the symbol then stays out until its target changes. `watch` names symbols that the target sees
-    and does not trade. Raises NotebookError for what cannot be meant.
+    best price since); the symbol then stays out until its target changes.
+
+    `watch` names symbols that the target sees (`bars.watch`) and does not trade; `sees` what it sees beside the bars of
+    perpetuals (`["funding", "open_interest"]`: `bars.funding`). With a `universe` (`cu.Universe`) the symbols are
+    candidates, and the target of those outside is 0. Raises NotebookError for what cannot be meant.
     """
 
     def __init__(
@@ -55,6 +60,8 @@ class Strategy:
         take_profit: Level | None = None,
         trailing_stop: Level | None = None,
         watch: Sequence[str] = (),
+        sees: Sequence[str] = (),
+        universe: Universe | None = None,
     ) -> None:
         self.target = target
         self.symbols = _check_symbols(symbols)
@@ -67,6 +74,8 @@ class Strategy:
         self.stop_loss = _check_level("stop_loss", stop_loss)
         self.take_profit = _check_level("take_profit", take_profit)
         self.trailing_stop = _check_level("trailing_stop", trailing_stop)
+        self.sees = _check_sees(sees, (*self.symbols, *self.watch))
+        self.universe = _check_universe(universe, self.warmup, self.timeframe)
         _check_params(target, self.params)
 
     def __repr__(self) -> str:
@@ -89,29 +98,39 @@ class Strategy:
         The first `warmup` rows are not decisions. Raises NotebookError when the function returns anything but a frame
         of that shape, or no number at all; what the function itself raises comes through unchanged.
         """
-        frame = self._call(bars)
-        decisions = frame.iloc[self.warmup :]
-        if len(decisions) and bool(decisions.isna().to_numpy().all()):
+        return bars.frame(self.target_values(bars))
+
+    def target_values(self, bars: Bars) -> NDArray[np.float64]:
+        """The same as an array, n x symbols."""
+        values = self._call(bars)
+        decisions = values[self.warmup :]
+        # One row tells of nearly every strategy that it has decided something.
+        if len(decisions) and bool(np.isnan(decisions[0]).all()) and bool(np.isnan(decisions).all()):
             raise NotebookError(
                 f"{self.name}() returned nothing but NaN after its warm-up of {self.warmup} bars, so it would never "
                 "trade; check its averages against the warm-up and the number of bars"
             )
-        return frame
+        return values
 
     def decide(self, window: Bars) -> dict[Symbol, float]:
         """The target at the last bar of `window` (which is `warmup + 1` bars long) per symbol; NaN = keep."""
-        last = self._call(window).to_numpy()[-1]
-        return {symbol: float(value) for symbol, value in zip(self.symbols, last, strict=True)}
+        return dict(zip(self.symbols, self._call(window)[-1].tolist(), strict=True))
 
-    def _call(self, bars: Bars) -> pd.DataFrame:
+    def view(self, bars: Bars) -> Bars:
+        """`bars` as the strategy's functions see them: with its universe, when it has one."""
+        return bars if self.universe is None else bars.under(self.universe)
+
+    def _call(self, bars: Bars) -> NDArray[np.float64]:
         if bars.symbols != self.symbols:
             raise NotebookError(
                 f"the strategy trades {', '.join(self.symbols)}, the bars hold {', '.join(bars.symbols)}"
             )
-        return check_targets(self.target(bars, **self.params), bars, self.name)
+        seen = self.view(bars)
+        wanted = check_targets(self.target(seen, **self.params), seen, self.name)
+        return wanted if self.universe is None else np.where(seen.universe.to_numpy(), wanted, 0.0)
 
 
-def check_targets(result: object, bars: Bars, name: str) -> pd.DataFrame:
+def check_targets(result: object, bars: Bars, name: str) -> NDArray[np.float64]:
     """What a target function returned, as float64 in the shape of `bars.close`; raises NotebookError otherwise."""
     wanted = f"a DataFrame like bars.close ({len(bars)} bars x {', '.join(bars.symbols)})"
     if not isinstance(result, pd.DataFrame):
@@ -125,15 +144,16 @@ def check_targets(result: object, bars: Bars, name: str) -> pd.DataFrame:
             raise NotebookError(f"{name}() returned the columns {list(result.columns)}; return {wanted}")
         result = result[list(bars.symbols)]
     values = result.to_numpy()
+    if values.dtype == np.bool_:
+        return values.astype(np.float64)
     if values.dtype != np.float64:
         try:
-            result = result.astype(np.float64)
+            values = result.astype(np.float64).to_numpy()
         except (TypeError, ValueError) as error:
             raise NotebookError(f"{name}() returned values that are not numbers ({error}); return {wanted}") from error
-        values = result.to_numpy()
     if bool(np.isinf(values).any()):
         raise NotebookError(f"{name}() returned an infinite target; a target is a fraction of equity such as 0.5")
-    return result
+    return values
 
 
 def _describe(result: object) -> str:
@@ -214,6 +234,34 @@ def _check_watch(watch: Sequence[str], symbols: Sequence[Symbol]) -> tuple[Symbo
     if both:
         raise NotebookError(f"{both[0]} is traded, so the target sees it anyway; take it out of watch")
     return watched
+
+
+def _check_sees(sees: Sequence[str], symbols: Sequence[Symbol]) -> tuple[str, ...]:
+    if isinstance(sees, str):
+        raise NotebookError(f"sees is a list: write sees=[{sees!r}]")
+    for name in sees:
+        if name not in BESIDE:
+            raise NotebookError(f"sees names {name!r}; {did_you_mean(str(name), BESIDE)}")
+    if sees and not any(is_contract(symbol) for symbol in symbols):
+        raise NotebookError(
+            f"spot symbols have no {sees[0]}; name a perpetual such as {symbols[0]}:{symbols[0].partition('/')[2]} "
+            "in symbols or watch"
+        )
+    return tuple(dict.fromkeys(sees))
+
+
+def _check_universe(universe: Universe | None, warmup: int, timeframe: str) -> Universe | None:
+    if universe is None:
+        return None
+    if not isinstance(universe, Universe):
+        raise NotebookError(f"universe is a rule such as cu.Universe(top=10); it is {_describe(universe)}")
+    needed = -(-universe.lookback // timeframe_millis(timeframe))
+    if warmup < needed:
+        raise NotebookError(
+            f"the universe looks back {needed} bars of {timeframe} (over, listed and every), so the warm-up of "
+            f"{warmup} is too short; use warmup={needed} or more"
+        )
+    return universe
 
 
 def _check_params(target: Target, params: Mapping[str, Any]) -> None:
