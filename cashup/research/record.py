@@ -9,7 +9,7 @@ from typing import Any
 
 from cashup.research.spec import RunSpec
 from cashup.strategies.notebook import notebook_hash, read_parameters
-from cashup.strategies.registry import Run, environment_hash
+from cashup.strategies.registry import Run, environment_hash, notebook_name
 from cashup.types import Millis
 
 NOT_RECORDED = ("result_path", "run_id", "mode")
@@ -31,7 +31,7 @@ def run_record(
     return Run(
         id=str(spec.run_id),
         kind=kind,
-        notebook=str(notebook),
+        notebook=notebook_name(notebook),
         notebook_hash=notebook_hash(notebook),
         params=params,
         spec={name: value for name, value in asdict(spec).items() if name not in NOT_RECORDED},

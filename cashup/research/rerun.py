@@ -13,7 +13,7 @@ from typing import Any
 from cashup.errors import NotFound, UsageError
 from cashup.research.execution import execute
 from cashup.research.record import run_record, spec_of
-from cashup.settings import Settings
+from cashup.settings import Settings, project_root
 from cashup.strategies.notebook import PARAMETERS, notebook_hash
 from cashup.strategies.registry import Run, new_run_id
 from cashup.types import Millis
@@ -109,7 +109,7 @@ def _same(one: Any, other: Any) -> bool:
 @contextmanager
 def _source(run: Run) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """The notebook to execute, and what there is to say about it."""
-    working = Path(run.notebook)
+    working = project_root() / run.notebook
     if working.is_file() and notebook_hash(working) == run.notebook_hash:
         yield working, ()
         return

@@ -31,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import isoformat
 from cashup.errors import NotFound
+from cashup.settings import project_root
 from cashup.storage.database import json_column, metadata, moment, transaction
 from cashup.types import Millis
 
@@ -92,6 +93,12 @@ class Trial:
     notebook_hash: str
     params: Mapping[str, Any]
     metrics: Mapping[str, Any]
+
+
+def notebook_name(path: Path) -> str:
+    """How the registry calls a notebook: its path within the project, from wherever it is asked."""
+    whole, root = path.resolve(), project_root()
+    return str(whole.relative_to(root)) if whole.is_relative_to(root) else str(whole)
 
 
 def new_run_id(now: Millis) -> str:

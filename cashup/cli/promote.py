@@ -1,0 +1,79 @@
+"""`cashup promote`: the gate between research and trading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cashup.cli.judging import Capital, End, Exchange, Fee, Json, Notebook, Slippage, Start, spec_of
+from cashup.cli.params import Params, ParamsCommand, read_params
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from cashup.strategies.registry import Run, Trial
+
+
+def promote(
+    notebook: Notebook,
+    param: Params = None,
+    start: Start = None,
+    end: End = None,
+    exchange: Exchange = "gate",
+    capital: Capital = 10_000.0,
+    fee: Fee = 0.001,
+    slippage: Slippage = 0.0,
+    gate: Annotated[Path | None, typer.Option(help="a TOML file of thresholds over the usual ones")] = None,
+    show_gate: Annotated[bool, typer.Option("--show-gate", help="print the usual thresholds and stop")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="judge only: nothing is stored")] = False,
+    as_json: Json = False,
+) -> None:
+    """Hold a notebook to the gate: checks, replay, costs, counted trials, walk-forward. Exit 1 when it is shut.
+
+    When it is open, notebook, parameters, data version and environment are stored as a version that may trade.
+    """
+    from cashup.cli.database import with_database
+    from cashup.cli.runs import print_json
+    from cashup.markets.lake import Lake
+    from cashup.research.gate import DEFAULTS, judge, read_thresholds
+    from cashup.research.promotion import evidence_of, freeze
+    from cashup.settings import load_settings
+
+    if show_gate:
+        typer.echo(DEFAULTS.read_text(encoding="utf-8"), nl=False)
+        return
+    settings, wanted = load_settings(), read_thresholds(gate)
+    params = read_params(notebook, param)
+    spec = spec_of(start=start, end=end, exchange=exchange, capital=capital, fee=fee, slippage=slippage)
+    trials, walked = with_database(lambda database: known_of(database, notebook))
+    found = evidence_of(notebook, params, spec, Lake(settings.lake_path), trials=trials, walked=walked)
+    judged = judge(found, wanted)
+    version = None
+    if judged.passed and not dry_run:
+        version = freeze(notebook, params, spec, found.data_version, judged, settings.home_path / "versions")
+    if as_json:
+        print_json(judged.to_json() | {"version": version})
+    else:
+        typer.echo(repr(judged))
+        if version is not None:
+            typer.echo(f"promoted as {version}")
+    if not judged.passed:
+        raise typer.Exit(1)
+
+
+async def known_of(database: AsyncEngine, notebook: Path) -> tuple[list[Trial], Run | None]:
+    """What the registry knows of a notebook: every trial, and the newest walk-forward of its present source."""
+    from cashup.strategies.notebook import notebook_hash
+    from cashup.strategies.registry import list_runs, notebook_name, trials_of_notebook
+
+    source, name = notebook_hash(notebook), notebook_name(notebook)
+    walks = await list_runs(database, 200, notebook=name, kind="walkforward")
+    fitting = [run for run in walks if run.notebook_hash == source]
+    return await trials_of_notebook(database, name), fitting[0] if fitting else None
+
+
+def register(root: typer.Typer) -> None:
+    """Add the command of this file to `root`."""
+    root.command(cls=ParamsCommand)(promote)
