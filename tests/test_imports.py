@@ -50,6 +50,8 @@ LIBRARY_ROOMS = {
         "cli",
     },
     "asyncpg": {"storage", "bootstrap"},
+    "duckdb": {"markets"},
+    "fsspec": {"markets"},
 }
 
 HEAVY = ["ccxt", "vectorbt", "papermill", "sqlalchemy", "voila", "plotly", "pandas"]
