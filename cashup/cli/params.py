@@ -14,15 +14,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FLAGS = ("-p", "--param")
+GRID_FLAGS = ("-g", "--grid")
 
 Params = Annotated[
     list[str] | None, typer.Option(*FLAGS, metavar="NAME VALUE", help="a parameter of the notebook; the value is YAML")
 ]
 """The type of the option in a command that is registered with `cls=ParamsCommand`."""
 
+Grid = Annotated[
+    list[str] | None,
+    typer.Option(*GRID_FLAGS, metavar="NAME RANGE", help="a parameter to choose: 5:50:5, 5,10,20 or [a, b]"),
+]
+"""The same for the ranges to choose from."""
+
 
 class ParamsCommand(TyperCommand):
-    """A command whose `-p` takes two words, as often as it is given (in Typer a repeated option has one word)."""
+    """A command whose `-p` and `-g` take two words, as often as they are given (a repeated option has one word)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Join every name and value into one word before the options are read."""
@@ -34,11 +41,11 @@ def _joined(args: Sequence[str]) -> list[str]:
     rest = iter(args)
     for word in rest:
         joined.append(word)
-        if word in FLAGS:
+        if word in FLAGS or word in GRID_FLAGS:
             name = next(rest, None)
             value = next(rest, None) if name is not None and "=" not in name else None
             if name is None or (value is None and "=" not in name):
-                raise UsageError("-p takes a name and a value, such as -p fast 10")
+                raise UsageError(f"{word} takes a name and a value, such as {word} fast 10")
             joined.append(name if value is None else f"{name}={value}")
     return joined
 

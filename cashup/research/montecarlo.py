@@ -158,10 +158,18 @@ def resampled_bars(bars: Bars, block: float, random: int | np.random.Generator) 
     """Bars with the times of `bars` and another history: its candles in blocks, one after the other.
 
     A candle is kept as ratios: its gap to the close before, its body, and its wicks beyond the body, so that the high
-    stays the highest and the low the lowest. The first candle starts at the first open.
+    stays the highest and the low the lowest. The first candle starts at the first open. Watched symbols and what lies
+    beside the bars are drawn at the same times. Raises UsageError when a symbol lacks bars.
     """
+    return _rebuilt(bars, stationary_indices(len(bars), block, np.random.default_rng(random)))
+
+
+def _rebuilt(bars: Bars, rows: NDArray[np.int64]) -> Bars:
     opened, high, low, close, volume = bars.values
-    rows = stationary_indices(len(bars), block, np.random.default_rng(random))
+    if np.isnan(close).any():
+        raise UsageError(
+            "bars are resampled only where every symbol has one at every time; begin after the last listing"
+        )
     before = np.vstack([opened[:1], close[:-1]])
     gap, body = (opened / before)[rows], (close / opened)[rows]
     above, below = (high / np.maximum(opened, close))[rows], (low / np.minimum(opened, close))[rows]
@@ -169,8 +177,14 @@ def resampled_bars(bars: Bars, block: float, random: int | np.random.Generator) 
     closes = opened[0] * np.cumprod(gap * body, axis=0)
     opens = closes / body
     highs, lows = np.maximum(opens, closes) * above, np.minimum(opens, closes) * below
-    values = np.array([opens, highs, lows, closes, volume[rows]])
-    return Bars(bars.times, bars.symbols, bars.timeframe, values)
+    return Bars(
+        bars.times,
+        bars.symbols,
+        bars.timeframe,
+        np.array([opens, highs, lows, closes, volume[rows]]),
+        watched=None if bars.watched is None else _rebuilt(bars.watched, rows),
+        beside={name: known[rows] for name, known in bars.beside.items()},
+    )
 
 
 def _runs(

@@ -10,12 +10,14 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from cashup.research.plot import BLUE, GREY, RED
-from cashup.research.plot import _line as line
+from cashup.research.style import BLUE, GREY, RED, line, styled, thin
 
 Floats = NDArray[np.float64]
 
 BINS = 60
+
+BEHIND = 400
+"""Points of a line that is drawn behind the one that is looked at."""
 
 
 def histogram(values: Floats, *, mark: float, mark_name: str, title: str, axis: str) -> go.Figure:
@@ -26,7 +28,7 @@ def histogram(values: Floats, *, mark: float, mark_name: str, title: str, axis: 
     made.add_vline(x=mark, line={"color": RED, "width": 2}, annotation_text=mark_name)
     made.update_xaxes(title_text=axis)
     made.update_yaxes(title_text="count")
-    return _styled(made, title)
+    return styled(made, title, 360, showlegend=False, hovermode="closest")
 
 
 def bands(
@@ -49,7 +51,7 @@ def bands(
     made.add_trace(go.Scatter(x=x, y=observed, name="as it was", line={"color": BLUE, "width": 2}))
     made.update_xaxes(title_text=axis)
     made.update_yaxes(title_text="equity")
-    return _styled(made, title)
+    return styled(made, title, 360, showlegend=False, hovermode="closest")
 
 
 def walked(
@@ -64,7 +66,7 @@ def walked(
     """The stitched equity with a line where each test begins; below it every fold's objective in train and test."""
     made = make_subplots(rows=2, cols=1, row_heights=[0.65, 0.35], vertical_spacing=0.12)
     for way in paths if paths.shape[1] > 1 else ():
-        made.add_trace(line(_few(paths[way]), f"way {way}", "#c9d1d9"), row=1, col=1)
+        made.add_trace(line(thin(paths[way], BEHIND), f"way {way}", "#c9d1d9"), row=1, col=1)
     made.add_trace(line(equity, "Equity", BLUE), row=1, col=1)
     for seam in seams:
         made.add_vline(x=seam.tz_localize(None), line={"color": GREY, "width": 0.6, "dash": "dot"}, row=1, col=1)
@@ -74,16 +76,4 @@ def walked(
     made.update_yaxes(title_text="Equity", row=1, col=1)
     made.update_yaxes(title_text=objective.replace("_", " "), row=2, col=1)
     made.update_xaxes(title_text="fold", dtick=max(len(folds) // 15, 1), row=2, col=1)
-    return _styled(made, title).update_layout(height=560, showlegend=True, legend={"orientation": "h", "y": -0.12})
-
-
-def _few(series: pd.Series[float]) -> pd.Series[float]:
-    """What is drawn behind needs fewer points than what is looked at."""
-    return series.iloc[:: max(len(series) // 500, 1)]
-
-
-def _styled(made: go.Figure, title: str) -> go.Figure:
-    made.update_layout(
-        title=title, template="plotly_white", height=360, margin={"l": 60, "r": 20, "t": 50, "b": 40}, showlegend=False
-    )
-    return made
+    return styled(made, title, 560, hovermode="closest")

@@ -6,8 +6,6 @@ fee, so that a stretch pays for its own way out and the next one for its own way
 
 from __future__ import annotations
 
-import math
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,16 +13,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cashup.research.backtest import backtest
-from cashup.research.kernel import Terms, carry_out, prices
+from cashup.research.backtest import scenario_of
+from cashup.research.funding import Rates
+from cashup.research.kernel import Funding, Levels, carry_out, prices_of
 from cashup.research.rule import check_long_only
+from cashup.research.simulation import Scenario, by_kernel
 from cashup.research.spec import RunSpec
 from cashup.research.splits import Span
 from cashup.research.statistics import returns_of
 from cashup.research.trades import positions_of
 from cashup.strategies.bars import Bars
 from cashup.strategies.strategy import Strategy
-from cashup.strategies.symbols import is_contract
 
 Floats = NDArray[np.float64]
 
@@ -49,72 +48,50 @@ class Segment:
 
 
 class Tape:
-    """Bars whose first `offset` are nobody's decision, and one strategy's targets on all of them, computed once.
+    """One strategy on bars whose first `offset` are nobody's decision; its targets and stops are computed once.
 
     A target looks back only (`cashup check` holds it to that), so the targets of a stretch are rows of the whole.
     """
 
-    def __init__(self, strategy: Strategy, bars: Bars, offset: int, spec: RunSpec) -> None:
-        self.strategy = strategy
-        self.bars = bars
-        self.offset = offset
+    def __init__(self, strategy: Strategy, bars: Bars, offset: int, spec: RunSpec, rates: Rates) -> None:
         self.spec = spec
-        self._targets = strategy.targets(bars)
-        self._compiled = _is_plain(strategy, spec)
-        if self._compiled:
-            check_long_only(self._targets.iloc[offset:], bars.rows(offset, len(bars)))
+        self._first = offset - strategy.warmup
+        self._whole = scenario_of(strategy, bars, spec, rates)
+        check_long_only(self._whole.targets, self._whole.bars)
 
     def returns(self, span: Span) -> Floats:
-        """The bar returns of `trade(span)`, without its orders where the compiled pass can do it alone."""
-        if not self._compiled:
-            return self.trade(span).returns
-        first, stop = self.offset + span.start, self.offset + span.stop
-        stretch = prices(*self.bars.values[:4, first:stop])
+        """The bar returns of `trade(span)`, without the making of its tables."""
+        cut = self._cut(span, self.spec.capital)
         made = carry_out(
-            stretch, self._targets.to_numpy()[first:stop], _terms(self.strategy, self.spec), capital=self.spec.capital
+            prices_of(cut.bars), cut.targets.to_numpy(), cut.terms, cut.levels, cut.funding, capital=cut.capital
         )
-        equity = made.equity.copy()
-        held = np.bincount(made.orders["symbol"], made.orders["quantity"], minlength=stretch.close.shape[1])
-        worth = held * stretch.close[-1]
+        equity, last = made.equity.copy(), cut.bars.values[3, -1]
+        worth = np.bincount(made.orders["symbol"], made.orders["quantity"], minlength=len(last)) * last
         worth[np.abs(worth) <= DUST * abs(equity[-1])] = 0.0
-        equity[-1] -= float((np.abs(worth) * (1 - (1 - self.spec.slippage) * (1 - self.spec.fee))).sum())
-        before = np.append(self.spec.capital, equity[:-1])
-        earned: Floats = equity / before - 1
+        # What is long is sold below the close, what is short bought above it; the fee is of that price.
+        prices = 1 - np.sign(worth) * self.spec.slippage
+        equity[-1] += float((worth * (prices - 1) - np.abs(worth) * prices * self.spec.fee).sum())
+        earned: Floats = equity / np.append(cut.capital, equity[:-1]) - 1
         return earned
 
     def trade(self, span: Span, capital: float | None = None) -> Segment:
         """Decide and trade the bars of `span` (counted from the first decision), beginning and ending flat."""
-        spec = self.spec if capital is None else replace(self.spec, capital=capital)
-        first, stop = self.offset + span.start, self.offset + span.stop
-        start = first - self.strategy.warmup
-        targets = self._targets.iloc[start:stop].copy()
-        targets.iloc[self.strategy.warmup] = targets.iloc[self.strategy.warmup].fillna(0.0)  # nothing before it is kept
-        made = backtest(_told(self.strategy, targets), self.bars.rows(start, stop), spec)
-        orders, equity = _sold_out(made.orders, made.equity, made.close, spec)
-        return Segment(equity, orders, made.funding, made.close, spec.capital)
+        cut = self._cut(span, self.spec.capital if capital is None else capital)
+        made = by_kernel(cut)
+        orders, equity = _sold_out(made.orders, made.equity, cut.bars.close, self.spec)
+        return Segment(equity, orders, made.funding, cut.bars.close, cut.capital)
 
-
-def _is_plain(strategy: Strategy, spec: RunSpec) -> bool:
-    """Whether the compiled pass needs nothing but bars and targets: no stops, no funding, no venue's lots."""
-    stops = (strategy.stop_loss, strategy.take_profit, strategy.trailing_stop)
-    spot = not any(is_contract(symbol) for symbol in strategy.symbols)
-    return spot and not spec.venue_limits and all(stop is None for stop in stops)
-
-
-def _terms(strategy: Strategy, spec: RunSpec) -> Terms:
-    return Terms(
-        fee=spec.fee,
-        slippage=spec.slippage,
-        leverage=strategy.leverage,
-        rebalance=math.inf if strategy.rebalance is None else strategy.rebalance,
-    )
-
-
-def _told(strategy: Strategy, targets: pd.DataFrame) -> Strategy:
-    """`strategy`, but with targets that are known already."""
-    made = copy(strategy)
-    made.target = lambda _bars, **_params: targets
-    return made
+    def _cut(self, span: Span, capital: float) -> Scenario:
+        start, stop = self._first + span.start, self._first + span.stop
+        whole = self._whole
+        return replace(
+            whole,
+            bars=whole.bars.rows(start, stop),
+            targets=whole.targets.iloc[start:stop],
+            capital=capital,
+            levels=Levels(*(grid if len(grid) < 2 else grid[start:stop] for grid in whole.levels)),
+            funding=Funding(*(grid[start:stop] for grid in whole.funding)),
+        )
 
 
 def _sold_out(

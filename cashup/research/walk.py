@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from cashup.clock import timeframe_millis
 from cashup.errors import WorkFailed
+from cashup.research.backtest import rates_of
 from cashup.research.candidates import Candidates
+from cashup.research.funding import Rates
 from cashup.research.schedule import Schedule
 from cashup.research.scoring import objective as objective_of
+from cashup.research.scoring import sharpe
 from cashup.research.segments import Segment, Tape
 from cashup.research.spec import RunSpec
 from cashup.research.splits import Span
@@ -47,14 +50,16 @@ class Walk:
     """What came of it.
 
     `scores`: the objective of every set (row) on the train bars of every split (column), NaN where it never traded.
-    `winners`: per split the row of the chosen set. `daily`: the daily returns of every set over the whole time, days x
-    sets. `ways`: per whole way through the time its segments in order. `times`: the bars that may decide.
+    `sharpes`: the yearly Sharpe ratios there, whatever the objective. `winners`: per split the row of the chosen set.
+    `daily`: the daily returns of every set over the whole time, days x sets. `ways`: per whole way through the time its
+    segments in order. `times`: the bars that may decide.
     """
 
     candidates: Candidates
     plan: Schedule
     objective: str
     scores: Floats
+    sharpes: Floats
     winners: tuple[int, ...]
     daily: pd.DataFrame
     folds: tuple[Fold, ...]
@@ -76,21 +81,26 @@ def walk(
 
     Raises WorkFailed when an account is lost on the way.
     """
-    scores, daily = _try_all(candidates, bars, spec, plan, objective, progress)
+    # Every set trades the same symbols, so the rates of one are those of all.
+    rates, _ = rates_of(candidates.strategies[0], bars, spec)
+    tapes = _tapes(candidates, bars, spec, rates)
+    scores, sharpes, daily = _try_all(tapes, candidates, bars, plan, objective, progress)
     _, direction = objective_of(objective)
     ranked = np.where(np.isnan(scores), -np.inf, direction * scores)
     winners = tuple(int(row) for row in ranked.argmax(axis=0))
-    tapes = {row: Tape(candidates.strategies[row], bars, candidates.warmup, spec) for row in sorted(set(winners))}
-    ways = tuple(_follow(way, winners, tapes, spec.capital) for way in plan.paths)
+    best = {row: tapes(row) for row in sorted(set(winners))}
+    ways = tuple(_follow(way, winners, best, spec.capital) for way in plan.paths)
     tested = {
         key: segment for way, made in zip(plan.paths, ways, strict=True) for key, segment in zip(way, made, strict=True)
     }
     folds = tuple(
-        _fold(number, plan, candidates, winners[number], scores, tapes, tested, objective)
+        _fold(number, plan, candidates, winners[number], scores, best[winners[number]], tested, objective)
         for number in range(len(plan.splits))
     )
     times = bars.index[candidates.warmup :]
-    return Walk(candidates, plan, objective, scores, winners, daily, folds, ways, times, bars.timeframe, bars.version)
+    return Walk(
+        candidates, plan, objective, scores, sharpes, winners, daily, folds, ways, times, bars.timeframe, bars.version
+    )
 
 
 def daily_returns(returns: Floats, times: pd.DatetimeIndex) -> pd.Series[float]:
@@ -104,24 +114,34 @@ def bars_a_year(timeframe: str) -> float:
     return float(YEAR / pd.Timedelta(milliseconds=timeframe_millis(timeframe)))
 
 
+def _tapes(candidates: Candidates, bars: Bars, spec: RunSpec, rates: Rates) -> Callable[[int], Tape]:
+    return lambda row: Tape(candidates.strategies[row], bars, candidates.warmup, spec, rates)
+
+
 def _try_all(
-    candidates: Candidates, bars: Bars, spec: RunSpec, plan: Schedule, objective: str, progress: Progress | None
-) -> tuple[Floats, pd.DataFrame]:
-    """Scores and daily returns of every set. One set's targets are in memory at a time."""
+    tapes: Callable[[int], Tape],
+    candidates: Candidates,
+    bars: Bars,
+    plan: Schedule,
+    objective: str,
+    progress: Progress | None,
+) -> tuple[Floats, Floats, pd.DataFrame]:
+    """Scores, Sharpe ratios and daily returns of every set. One set's targets are in memory at a time."""
     figure, _ = objective_of(objective)
     yearly, times = bars_a_year(bars.timeframe), bars.index[candidates.warmup :]
     spans = sorted({span for split in plan.splits for span in split.train})
-    scores = np.full((len(candidates), len(plan.splits)), np.nan)
+    scores, sharpes = np.full((2, len(candidates), len(plan.splits)), np.nan)
     daily = []
-    for row, strategy in enumerate(candidates.strategies):
-        tape = Tape(strategy, bars, candidates.warmup, spec)
+    for row in range(len(candidates)):
+        tape = tapes(row)
         seen = {span: tape.returns(span) for span in spans}
         for number, split in enumerate(plan.splits):
-            scores[row, number] = figure(np.concatenate([seen[span] for span in split.train]), yearly)
+            returns = np.concatenate([seen[span] for span in split.train])
+            scores[row, number], sharpes[row, number] = figure(returns, yearly), sharpe(returns, yearly)
         daily.append(daily_returns(tape.returns(Span(0, len(times))), times))
         if progress:
             progress(row + 1, len(candidates))
-    return scores, pd.concat(daily, axis=1, keys=range(len(candidates)))
+    return scores, sharpes, pd.concat(daily, axis=1, keys=range(len(candidates)))
 
 
 def _follow(
@@ -143,7 +163,7 @@ def _fold(
     candidates: Candidates,
     winner: int,
     scores: Floats,
-    tapes: Mapping[int, Tape],
+    tape: Tape,
     tested: Mapping[tuple[int, Span], Segment],
     objective: str,
 ) -> Fold:
@@ -155,7 +175,7 @@ def _fold(
         train=split.train,
         test=split.test,
         train_figure=float(scores[winner, number]),
-        test_figure=figure(tests, bars_a_year(tapes[winner].bars.timeframe)),
-        train_returns=np.concatenate([tapes[winner].returns(span) for span in split.train]),
+        test_figure=figure(tests, bars_a_year(candidates.strategies[winner].timeframe)),
+        train_returns=np.concatenate([tape.returns(span) for span in split.train]),
         test_returns=tests,
     )

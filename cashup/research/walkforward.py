@@ -19,6 +19,7 @@ from cashup.errors import DataError, UsageError
 from cashup.markets.lake import Lake
 from cashup.research.candidates import Candidates, Load, load_candidates, loader_of, sets_of
 from cashup.research.deflated import Deflated, deflated_sharpe
+from cashup.research.history import load_bars
 from cashup.research.overfitting import Overfitting, probability_of_overfitting
 from cashup.research.result import Result
 from cashup.research.schedule import schedule
@@ -82,13 +83,15 @@ class WalkForward(Result):
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """Per train window (from 1) and set: the parameters, the objective (NaN: never traded), and whether it won."""
-        scores = self.walk.scores
-        rows = [
-            {"fold": fold + 1, **params, self.walk.objective: scores[row, fold], "chosen": row == winner}
-            for fold, winner in enumerate(self.walk.winners)
-            for row, params in enumerate(self.walk.candidates.sets)
-        ]
+        """Per train window (from 1) and set: the parameters, the objective and the Sharpe ratio, and whether it won.
+
+        Figures are NaN where the set never traded.
+        """
+        rows = []
+        for fold, winner in enumerate(self.walk.winners):
+            for row, params in enumerate(self.walk.candidates.sets):
+                figures = {"sharpe": self.walk.sharpes[row, fold], self.walk.objective: self.walk.scores[row, fold]}
+                rows.append({"fold": fold + 1, **params, **figures, "chosen": row == winner})
         return pd.DataFrame(rows)
 
     @cached_property
@@ -128,6 +131,23 @@ class WalkForward(Result):
         except UsageError:
             return None
 
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence."""
+        efficiency = "-" if np.isnan(self.efficiency) else f"{self.efficiency:.0%}"
+        said = f"{len(self.walk.candidates)} sets on {len(self.walk.folds)} folds; efficiency {efficiency}"
+        if self.overfitting is not None:
+            said += f"; probability of overfitting {self.overfitting.probability:.0%}"
+        if self.deflated is not None:
+            said += f"; deflated Sharpe {self.deflated.dsr:.0%}"
+        return f"{said}."
+
+    def html(self, title: str = "Walk-forward") -> str:
+        """The report as one HTML file that needs nothing else."""
+        from cashup.research.walkpage import walk_page
+
+        return walk_page(self, title)
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the series: ratios instead of percent, None where there is no figure."""
         plan = self.walk.plan
@@ -152,8 +172,13 @@ class WalkForward(Result):
             "data_version": self.data_version,
         }
 
-    def plot(self) -> go.Figure:
-        """The stitched equity with its seams, and the objective of every fold in train and test."""
+    def plot(self, kind: str = "walk", **options: Any) -> go.Figure:
+        """A still picture; `walk`: the stitched equity with its seams, and every fold's objective in train and test.
+
+        Other kinds are those of any run.
+        """
+        if kind != "walk":
+            return super().plot(kind, **options)
         from cashup.research.pictures import walked
 
         title = f"{', '.join(map(str, self.close.columns))} {self.timeframe}, walk-forward ({self.walk.plan.scheme})"
@@ -227,9 +252,8 @@ def walkforward(
 
 def bars_for(candidates: Candidates, spec: RunSpec) -> Bars:
     """The bars of the lake that `spec` names, with the longest warm-up of `candidates` before them."""
-    first = candidates.strategies[0]
     lake = Lake(load_settings().lake_path)
-    return lake.bars(spec.exchange, first.symbols, first.timeframe, spec.first, spec.last, warmup=candidates.warmup)
+    return load_bars(lake, candidates.strategies[0], spec, warmup=candidates.warmup)
 
 
 def _paths(made: Walk) -> pd.DataFrame:

@@ -75,7 +75,9 @@ def test_every_test_begins_and_ends_flat_and_pays_for_both(walked: WalkForward, 
         inside = walked.orders["timestamp"].between(fold.test_start, fold.test_end)
         assert signed[inside].sum() == pytest.approx(0, abs=1e-12)
     # A seam while long: the way out is the last close, worse by the slippage, with a fee.
-    always = Tape(Strategy(lambda b: b.close * 0 + 1, symbols=["BTC/USDT"], timeframe="1h", warmup=0), bars, 0, COSTS)
+    always = Tape(
+        Strategy(lambda b: b.close * 0 + 1, symbols=["BTC/USDT"], timeframe="1h", warmup=0), bars, 0, COSTS, {}
+    )
     part = always.trade(Span(10, 14))
     bought, sold = part.orders.itertuples()
     assert (bought.timestamp, sold.timestamp) == (bars.index[11], bars.index[13])
@@ -86,19 +88,34 @@ def test_every_test_begins_and_ends_flat_and_pays_for_both(walked: WalkForward, 
     assert part.equity.iloc[-1] / part.capital == pytest.approx(price * 0.999 / spent)
 
 
-@pytest.mark.parametrize("rebalance", [None, 0.05])
-def test_the_compiled_pass_gives_the_returns_of_the_backtest(rebalance: float | None) -> None:
-    names = ("BTC/USDT", "ETH/USDT")
-    pair = Bars.join({name: generate(name, "1h", START, 400, 5) for name in names}, "1h")
+def half(b: Bars) -> pd.DataFrame:
+    return cross(b, 3, 12).where(cross(b, 3, 12) != cross(b, 5, 20)) / 2  # NaN keeps
 
-    def half(b: Bars) -> pd.DataFrame:
-        return cross(b, 3, 12).where(cross(b, 3, 12) != cross(b, 5, 20)) / 2  # NaN keeps
 
-    strategy = Strategy(half, symbols=names, timeframe="1h", warmup=WARMUP, rebalance=rebalance)
-    tape = Tape(strategy, pair, WARMUP, COSTS)
+def swing(b: Bars) -> pd.DataFrame:
+    return cross(b, 3, 12) * 1.6 - 0.8
+
+
+SPOT, PERPETUALS = ("BTC/USDT", "ETH/USDT"), ("BTC/USDT:USDT", "ETH/USDT:USDT")
+
+
+@pytest.mark.parametrize(
+    ("symbols", "target", "how"),
+    [
+        (SPOT, half, {}),
+        (SPOT, half, {"rebalance": 0.05}),
+        (PERPETUALS, swing, {"leverage": 2.0, "stop_loss": 0.01, "take_profit": 0.02}),
+    ],
+)
+def test_the_quick_returns_are_those_of_the_orders(symbols, target, how) -> None:
+    pair = Bars.join({name: generate(name, "1h", START, 400, 5) for name in symbols}, "1h")
+    rates = {"ETH/USDT:USDT": pd.Series(0.001, pair.index[::8])} if symbols == PERPETUALS else {}
+    tape = Tape(Strategy(target, symbols=symbols, timeframe="1h", warmup=WARMUP, **how), pair, WARMUP, COSTS, rates)
     for span in (Span(0, 380), Span(57, 130), Span(200, 201)):
-        assert tape.returns(span) == pytest.approx(tape.trade(span).returns, abs=1e-10)
-    assert tape.trade(Span(0, 380)).orders.shape[0] > 20
+        assert tape.returns(span) == pytest.approx(tape.trade(span).returns, abs=1e-12)
+    whole = tape.trade(Span(0, 380))
+    assert len(whole.orders) > 20
+    assert (len(whole.funding) > 10) == bool(rates)
 
 
 def test_the_choice_is_the_best_of_the_train_bars(walked: WalkForward, bars: Bars, candidates) -> None:
@@ -106,7 +123,7 @@ def test_the_choice_is_the_best_of_the_train_bars(walked: WalkForward, bars: Bar
         span = fold.train[0]
         ratios = []
         for strategy in candidates.strategies:
-            part = Tape(strategy, bars, WARMUP, COSTS).trade(span)
+            part = Tape(strategy, bars, WARMUP, COSTS, {}).trade(span)
             ratios.append(part.returns.mean() / part.returns.std(ddof=1) * np.sqrt(8760))
         assert candidates.sets[int(np.argmax(ratios))] == fold.params
         assert walked.folds["train_sharpe"].iloc[number] == pytest.approx(max(ratios))

@@ -1,0 +1,80 @@
+"""What `walkforward` and `validate` share: their options, their folder, and their row in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cashup.cli.database import with_database
+
+if TYPE_CHECKING:
+    from cashup.research.spec import RunSpec
+    from cashup.strategies.registry import Trial
+
+Notebook = Annotated[Path, typer.Argument(help="the notebook, such as notebooks/sma_cross.ipynb")]
+Start = Annotated[str | None, typer.Option(help="the first decision, such as 2025-01-01 (UTC)")]
+End = Annotated[str | None, typer.Option(help="bars that open from here on are left out")]
+Exchange = Annotated[str, typer.Option(help="the exchange the bars were imported for")]
+Capital = Annotated[float, typer.Option(help="the equity to start with, in quote currency")]
+Fee = Annotated[float, typer.Option(help="the fee of every order, as a ratio")]
+Slippage = Annotated[float, typer.Option(help="how much worse than the open orders fill, as a ratio")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
+
+
+def spec_of(**told: Any) -> RunSpec:
+    """The run spec of a new run."""
+    from cashup.clock import WallClock
+    from cashup.research.spec import RunSpec
+    from cashup.strategies.registry import new_run_id
+
+    return RunSpec(**told, run_id=new_run_id(WallClock().now()))
+
+
+def keep(spec: RunSpec, name: str, document: Mapping[str, Any], page: str) -> Path:
+    """Store the report of a run as `name.json` and `name.html` in its folder; the page's path."""
+    import json
+
+    from cashup.settings import load_settings
+
+    folder = load_settings().home.resolve() / "runs" / str(spec.run_id)
+    folder.mkdir(parents=True)
+    (folder / f"{name}.json").write_text(json.dumps(document, indent=1))
+    output = folder / f"{name}.html"
+    output.write_text(page)
+    return output
+
+
+def record(
+    kind: str,
+    notebook: Path,
+    params: Mapping[str, Any],
+    spec: RunSpec,
+    *,
+    data_version: str,
+    metrics: Mapping[str, Any],
+    output: Path,
+    tried: Sequence[Trial] = (),
+) -> None:
+    """Store the run and the trials that it made."""
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from cashup.clock import WallClock
+    from cashup.research.record import run_record
+    from cashup.strategies.registry import record_run, record_trials
+
+    about: dict[str, Any] = {
+        "data_version": data_version,
+        "metrics": metrics,
+        "output": output,
+        "created": WallClock().now(),
+    }
+    run = run_record(kind, notebook, params, spec, **about)
+
+    async def store(database: AsyncEngine) -> None:
+        await record_trials(database, tried)
+        await record_run(database, run)
+
+    with_database(store)
