@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from benchmarks.engines import engines
+from benchmarks.lake import lake
 from benchmarks.measure import ROOT, cashup, home, pss_mib, run, spread
 from cashup.cli.stack import Market, Stack
 from cashup.clock import parse_time
@@ -180,6 +181,7 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "backtest_process": backtest_process,
     "backtest_kernel": backtest_kernel,
     "replay": replay,
+    "lake": lake,
     "stack": stack,
     "worker": worker,
     "demo_warm": demo_warm,
