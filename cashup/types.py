@@ -119,6 +119,11 @@ class Market:
     maker_fee: Decimal = ZERO
     fee_in: FeeIn = FeeIn.QUOTE
 
+    @property
+    def contract(self) -> bool:
+        """True for a perpetual or a future: it settles in quote, may be short, and is held on margin."""
+        return ":" in self.symbol
+
     def round_price(self, price: Decimal) -> Decimal:
         """`price` on the nearest tick."""
         return to_step(price, self.tick, ROUND_HALF_UP)

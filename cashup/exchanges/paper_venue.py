@@ -199,12 +199,16 @@ class PaperAccount:
         value = trade.price * trade.quantity
         fee_base = trade.fee if trade.fee_currency == market.base else ZERO
         fee_quote = trade.fee if trade.fee_currency == market.quote else ZERO
-        if trade.side is Side.BUY:
+        if market.contract:
+            bought = trade.side is Side.BUY
+            self.credit(trade.symbol, trade.quantity if bought else -trade.quantity)
+            self.credit(market.quote, (-value if bought else value) - fee_quote)
+        elif trade.side is Side.BUY:
             self._spend(placed, market.quote, value + fee_quote)
-            self._receive(market.base, trade.quantity - fee_base)
+            self.credit(market.base, trade.quantity - fee_base)
         else:
             self._spend(placed, market.base, trade.quantity)
-            self._receive(market.quote, value - fee_quote)
+            self.credit(market.quote, value - fee_quote)
         placed.updated_at = trade.time
         self.trades.append(trade)
         if self._listeners:
@@ -247,6 +251,8 @@ class PaperAccount:
     def _needs(self, request: OrderRequest) -> tuple[str, Decimal]:
         """The asset an order is paid with, and the most it may take of it, fee included."""
         market = self.venue.matchers[request.symbol].market
+        if market.contract:  # held on margin, which the risk checks watch: nothing is paid in advance
+            return market.quote, ZERO
         if request.side is Side.SELL:
             return market.base, request.quantity or ZERO
         cost = request.cost
@@ -267,7 +273,9 @@ class PaperAccount:
         placed.reserved -= amount
         self._set(asset, held.available, held.reserved - amount)
 
-    def _receive(self, asset: str, amount: Decimal) -> None:
+    def credit(self, asset: str, amount: Decimal) -> None:
+        """Put `amount` on the account (below zero: take it), such as a funding payment. A contract is an asset of its
+        own, below zero when it is short, and its value is booked against the quote currency."""
         held = self.balances.get(asset, Balance(ZERO))
         self._set(asset, held.available + amount, held.reserved)
 

@@ -38,8 +38,11 @@ def currencies(symbol: str) -> tuple[str, str]:
     return base, quote
 
 
-def ideal_market(symbol: str, fee: Decimal) -> Market:
-    """A venue without steps that takes `fee` (a fraction) in quote currency, on top of the cost."""
+def ideal_market(symbol: str, fee: Decimal, *, maker_fee: Decimal | None = None) -> Market:
+    """A venue without steps that takes `fee` (a fraction) in quote currency, on top of the cost.
+
+    `maker_fee` is that of orders which rested (default: the same).
+    """
     base, quote = currencies(symbol)
     return Market(
         symbol=Symbol(symbol),
@@ -49,15 +52,20 @@ def ideal_market(symbol: str, fee: Decimal) -> Market:
         min_quantity=_IDEAL_MIN_QUANTITY,
         min_cost=_IDEAL_MIN_COST,
         taker_fee=fee,
-        maker_fee=fee,
+        maker_fee=fee if maker_fee is None else maker_fee,
         fee_in=FeeIn.QUOTE,
     )
 
 
-def gate_market(symbol: str, prices: Iterable[float] = (), *, fee: Decimal = GATE_FEE) -> Market:
-    """Gate's spot rules for `symbol`; `prices` (all closes in the lake) only matter for pairs that are not known."""
+def gate_market(
+    symbol: str, prices: Iterable[float] = (), *, fee: Decimal = GATE_FEE, maker_fee: Decimal | None = None
+) -> Market:
+    """Gate's spot rules for `symbol`; `prices` (all closes in the lake) only matter for pairs that are not known.
+
+    A perpetual has the steps of its spot pair, and its fee is taken in quote currency.
+    """
     base, quote = currencies(symbol)
-    tick, lot = _GATE_STEPS.get(symbol) or _derived_steps(symbol, prices)
+    tick, lot = _GATE_STEPS.get(symbol.partition(":")[0]) or _derived_steps(symbol, prices)
     return Market(
         symbol=Symbol(symbol),
         base=base,
@@ -68,8 +76,8 @@ def gate_market(symbol: str, prices: Iterable[float] = (), *, fee: Decimal = GAT
         min_quantity=lot,
         min_cost=GATE_MIN_COST,
         taker_fee=fee,
-        maker_fee=fee,
-        fee_in=FeeIn.RECEIVED,
+        maker_fee=fee if maker_fee is None else maker_fee,
+        fee_in=FeeIn.QUOTE if ":" in symbol else FeeIn.RECEIVED,
     )
 
 

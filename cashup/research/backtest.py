@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from cashup.research.kernel import NO_LEVELS, Terms
 from cashup.research.result import Result
 from cashup.research.simulation import Scenario, Simulated, simulate
 from cashup.research.spec import RunSpec, run_spec
+from cashup.research.statistics import annualisation_of
+from cashup.research.venue import on_venue
 from cashup.settings import load_settings
 from cashup.strategies.bars import Bars
 from cashup.strategies.levels import distances
@@ -51,23 +54,34 @@ class Backtest(Result):
             timeframe=strategy.timeframe,
             capital=spec.capital,
             funding=made.funding,
+            bars=scenario.bars,
         )
         self.strategy = strategy
         self.spec = spec
         self.data_version = data_version
         self.engine = made.engine
         self.notes = [*notes, *_warnings(made.equity)]
-        self._scenario = scenario
+        self.scenario = scenario
 
     @cached_property
     def buy_and_hold(self) -> Result:
         """The same bars with every symbol bought for an equal share at the first open, and kept; the same costs."""
-        return self._beside(self._scenario.buying_and_holding())
+        return self._beside(self.scenario.buying_and_holding())
 
     @cached_property
     def twice_costs(self) -> Result:
         """The same strategy with fees, slippage and funding doubled (and without the venue's limits)."""
-        return self._beside(self._scenario.at_twice_the_costs())
+        return self._beside(self.scenario.at_twice_the_costs())
+
+    def beside(self) -> Mapping[str, Result]:
+        """Buying and holding, and the same strategy at twice the costs."""
+        return {"Buy and hold": self.buy_and_hold, "Twice the costs": self.twice_costs}
+
+    def facts(self) -> dict[str, str]:
+        """What it was made of: data version, engine, run, and what the run was told."""
+        told = {name: value for name, value in asdict(self.spec).items() if name != "result_path"}
+        made = {"data_version": self.data_version, "engine": self.engine, "parameters": dict(self.strategy.params)}
+        return {name: str(value) for name, value in (made | told).items() if value is not None}
 
     def _beside(self, scenario: Scenario) -> Result:
         made = simulate(scenario)
@@ -86,6 +100,7 @@ class Backtest(Result):
             "metrics": self.metrics(),
             "data_version": self.data_version,
             "engine": self.engine,
+            "annualisation": annualisation_of(self.bar),
             "notes": list(self.notes),
             "symbols": list(self.strategy.symbols),
             "timeframe": self.timeframe,
@@ -125,15 +140,16 @@ def backtest(strategy: Strategy, bars: Bars, spec: RunSpec, *, funding: Rates | 
     if funding is None:
         funding, notes = rates_of(strategy, bars, spec)
     scenario = scenario_of(strategy, bars, spec, funding)
-    return Backtest(strategy, spec, bars.version, scenario, simulate(scenario), notes)
+    made = on_venue(strategy, bars, spec, scenario) if spec.venue_limits else simulate(scenario)
+    return Backtest(strategy, spec, bars.version, scenario, made, notes)
 
 
 def scenario_of(strategy: Strategy, bars: Bars, spec: RunSpec, funding: Rates) -> Scenario:
     """What `spec` and `strategy` say about the bars after the warm-up."""
-    traded, targets = executable(bars.rows(strategy.warmup, len(bars)), strategy.target_values(bars)[strategy.warmup :])
-    stops = {
-        name: grid if len(grid) == 1 else grid[strategy.warmup :] for name, grid in distances(strategy, bars).items()
-    }
+    first = strategy.warmup
+    priced, targets = executable(bars, strategy.target_values(bars)[first:], first)
+    traded = priced.rows(first, len(bars))
+    stops = {name: grid if len(grid) == 1 else grid[first:] for name, grid in distances(strategy, bars).items()}
     return Scenario(
         bars=traded,
         targets=traded.frame(targets),

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cashup.exchanges.rules import gate_market, ideal_market
 from cashup.markets.lake import Lake
-from cashup.research.backtest import Backtest, backtest
+from cashup.research.backtest import Backtest, backtest, bars_of, rates_of
+from cashup.research.history import executable
 from cashup.research.result import Result
 from cashup.research.spec import RunSpec
-from cashup.research.trades import empty_orders
-from cashup.strategies.bars import Bars, to_index
+from cashup.research.venue import funding_rates, ideal_markets, orders_of, payments_of, venue_markets
+from cashup.strategies.bars import Bars
 from cashup.strategies.strategy import Strategy
 from cashup.trading.parity import Line, Parity, Record, compare
 from cashup.trading.replay import Decisions, Replayed, ask, exact, replay
@@ -34,7 +35,8 @@ class Replay(Result):
     def __init__(self, strategy: Strategy, bars: Bars, exactly: Replayed) -> None:
         super().__init__(
             equity=exactly.equity,
-            orders=_orders(exactly),
+            orders=orders_of(exactly),
+            funding=payments_of(exactly),
             close=bars.close.iloc[strategy.warmup :],
             timeframe=strategy.timeframe,
             capital=float(exactly.capital),
@@ -114,24 +116,19 @@ def replay_report(strategy: Strategy, lake: Lake, spec: RunSpec, *, decisions: D
 
     Raises DataError when the lake lacks bars, NotebookError for a target that breaks the contract.
     """
-    bars = lake.bars(spec.exchange, strategy.symbols, strategy.timeframe, spec.first, spec.last, warmup=strategy.warmup)
-    fee, capital, slippage = exact(spec.fee), exact(spec.capital), exact(spec.slippage)
-    steps_free = {symbol: ideal_market(symbol, fee) for symbol in strategy.symbols}
-    markets = venue_markets(lake, spec.exchange, strategy, fee)
-    tested = backtest(strategy, bars, spec)
-    targets = ask(strategy, bars, decisions)
-    ideal = replay(strategy, bars, steps_free, capital=capital, slippage=slippage, decisions=targets)
-    venue = replay(strategy, bars, markets, capital=capital, slippage=slippage, decisions=targets)
+    bars = bars_of(strategy, spec, lake)
+    rates, _ = rates_of(strategy, bars, spec)
+    tested = backtest(strategy, bars, replace(spec, venue_limits=False), funding=rates)
+    priced, targets = executable(bars, ask(strategy, bars, decisions), strategy.warmup)
+    funding = funding_rates(tested.scenario.funding)
+
+    def on(markets: Mapping[Symbol, Market]) -> Replayed:
+        capital, slippage = exact(spec.capital), exact(spec.slippage)
+        return replay(strategy, priced, markets, capital=capital, slippage=slippage, decisions=targets, funding=funding)
+
+    ideal, venue = on(ideal_markets(strategy, spec)), on(venue_markets(lake, strategy, spec))
     parity = compare(backtest_record(tested, bars), Record.of("replay", ideal), tolerance=TOLERANCE)
-    return ReplayReport(tested, Replay(strategy, bars, ideal), Replay(strategy, bars, venue), parity)
-
-
-def venue_markets(lake: Lake, exchange: str, strategy: Strategy, fee: Decimal) -> dict[Symbol, Market]:
-    """The venue's rules for the strategy's symbols, as the simulator has them on the same lake."""
-    return {
-        symbol: gate_market(symbol, lake.read(exchange, symbol, strategy.timeframe)["close"].tolist(), fee=fee)
-        for symbol in strategy.symbols
-    }
+    return ReplayReport(tested, Replay(strategy, priced, ideal), Replay(strategy, priced, venue), parity)
 
 
 def backtest_record(tested: Backtest, bars: Bars) -> Record:
@@ -149,18 +146,3 @@ def backtest_record(tested: Backtest, bars: Bars) -> Record:
         )
     ]
     return Record("backtest", lines, exact(float(tested.equity.iloc[-1])))
-
-
-def _orders(replayed: Replayed) -> pd.DataFrame:
-    """The executions as a result's orders: what entered or left the position, and the fee in quote currency."""
-    if not replayed.trades:
-        return empty_orders()
-    rows = []
-    for trade in replayed.trades:
-        in_base = trade.side is Side.BUY and trade.fee_currency == trade.symbol.split("/")[0]
-        fee = trade.fee * trade.price if in_base else trade.fee
-        quantity = trade.quantity - trade.fee if in_base else trade.quantity
-        rows.append((trade.symbol, trade.side.value, float(quantity), float(trade.price), float(fee)))
-    frame = pd.DataFrame(rows, columns=["symbol", "side", "quantity", "price", "fee"])
-    frame.insert(0, "timestamp", to_index(np.array([trade.time for trade in replayed.trades], dtype=np.int64)))
-    return frame

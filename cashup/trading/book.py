@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from cashup.strategies.symbols import is_contract
 from cashup.types import MONEY, ZERO, Side, Symbol, Trade
 
 
@@ -16,8 +17,9 @@ from cashup.types import MONEY, ZERO, Side, Symbol, Trade
 class Position:
     """What is held of one symbol.
 
-    `quantity` is base currency, `cost` what the held quantity was bought for (quote, fees included), `realised` the
-    profit of what was sold again (quote, after fees).
+    `quantity` is base currency (a contract's is below zero when short), `cost` what the held quantity was bought for
+    (quote, fees included; below zero: what a short was sold for), `realised` the profit of what was closed again
+    (quote, after fees).
     """
 
     quantity: Decimal = ZERO
@@ -64,7 +66,11 @@ def apply_trade(book: Book, trade: Trade) -> Book:
     base_fee = trade.fee if trade.fee_currency == base else ZERO
     quote_fee = trade.fee if trade.fee_currency == quote else ZERO
     position = book.positions.get(trade.symbol, Position())
-    if trade.side is Side.BUY:
+    if is_contract(trade.symbol):
+        quantity, paid = (trade.quantity, value) if trade.side is Side.BUY else (-trade.quantity, -value)
+        cash = book.cash - paid - quote_fee
+        position = _turned(position, quantity, paid + quote_fee)
+    elif trade.side is Side.BUY:
         cash = book.cash - value - quote_fee
         position = replace(
             position,
@@ -76,6 +82,22 @@ def apply_trade(book: Book, trade: Trade) -> Book:
         position = _sold(position, trade.quantity + base_fee, value - quote_fee)
     fees = {**book.fees, trade.fee_currency: book.fees.get(trade.fee_currency, ZERO) + trade.fee}
     return replace(book, cash=cash, positions={**book.positions, trade.symbol: position}, fees=fees)
+
+
+def _turned(position: Position, quantity: Decimal, paid: Decimal) -> Position:
+    """`position` in a contract after `quantity` more (below zero: sold) for `paid` (below zero: received)."""
+    if position.quantity * quantity >= 0:
+        return replace(position, quantity=position.quantity + quantity, cost=position.cost + paid)
+    closing = min(abs(quantity), abs(position.quantity))
+    released = MONEY.divide(position.cost * closing, abs(position.quantity))
+    given = MONEY.divide(paid * closing, abs(quantity))
+    after = position.quantity + quantity
+    flipped = after * quantity > 0
+    return Position(
+        quantity=after,
+        cost=paid - given if flipped else (position.cost - released if after else ZERO),
+        realised=position.realised - given - released,
+    )
 
 
 def _sold(position: Position, quantity: Decimal, proceeds: Decimal) -> Position:

@@ -20,7 +20,7 @@ from cashup.orders.state import Event, Lapsed, Order, apply
 from cashup.trading.book import Book, apply_trade
 from cashup.trading.intents import Intent, IntentState
 from cashup.trading.ledger import Posting, post_trade
-from cashup.trading.planner import Plan, decide, plan_buys, plan_sells
+from cashup.trading.planner import Plan, decide, plan_increases, plan_reductions
 from cashup.trading.risk import Limits
 from cashup.trading.tables import books, positions
 from cashup.trading.turn import ADD_EQUITY, Turn
@@ -156,7 +156,7 @@ class Desk:
         self.book = self.book.with_targets(verdict.targets)
         intent.state = IntentState.SELLING
         turn.changed_intents[intent.deployment, intent.key] = intent
-        self._order(intent, plan_sells(verdict.sizing, self.book, turn.markets, limits=self.limits), turn)
+        self._order(intent, plan_reductions(verdict.sizing, self.book, turn.markets, limits=self.limits), turn)
         return True
 
     def _marks(self, intent: Intent, turn: Turn) -> dict[Symbol, Decimal] | None:
@@ -178,7 +178,7 @@ class Desk:
         intent.state = IntentState.BUYING
         turn.changed_intents[intent.deployment, intent.key] = intent
         if intent.sizing is not None:
-            self._order(intent, plan_buys(intent.sizing, self.book, turn.markets, limits=self.limits), turn)
+            self._order(intent, plan_increases(intent.sizing, self.book, turn.markets, limits=self.limits), turn)
 
     def _end(self, intent: Intent, state: IntentState, turn: Turn) -> None:
         intent.state = state

@@ -1,8 +1,8 @@
 """The planner: from targets to orders, in Decimal, without I/O. Replay and live trading plan with this file.
 
 Once per bar: `decide` finds the targets that changed and sizes them on the equity of that moment (`Sizing`, frozen for
-the bar). `plan_sells` drafts what must be sold; when those orders have ended and are booked, `plan_buys` drafts the
-buys from the cash that is then really there, the smallest purchase first.
+the bar). `plan_reductions` drafts what leads toward zero; when those orders have ended and are booked,
+`plan_increases` drafts what adds to positions, as far as cash or margin then really go, the smallest first.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cashup.trading.risk import (
     Decision,
     Draft,
     Limits,
+    Margin,
     Situation,
     check_order,
     check_targets,
@@ -79,12 +80,15 @@ def decide(
     marks: Mapping[Symbol, Decimal],
     *,
     rebalance: Decimal | None = None,
+    leverage: Decimal | None = None,
+    stopped: frozenset[Symbol] = frozenset(),
 ) -> Verdict:
     """Size the targets of one bar. None keeps a symbol's previous target (0 when it never had one).
 
     A symbol is acted on when its target differs from the previous one, or when its exposure is further than
-    `rebalance` (a fraction of equity) from it. `marks` must hold a price for every symbol that is held or wanted;
-    where one is missing nothing is traded.
+    `rebalance` (a fraction of equity) from it; one that a stop has closed (`stopped`) only when its target differs.
+    `leverage` is None on a spot account, which cannot be short. `marks` must hold a price for every symbol that is
+    held or wanted; where one is missing nothing is traded.
     """
     unpriced = [symbol for symbol, p in book.positions.items() if p.quantity and not marks.get(symbol)]
     if unpriced:
@@ -92,27 +96,33 @@ def decide(
         return Verdict(Sizing(ZERO, ()), {}, _deny_all(unpriced, "price_missing", reason))
     equity = book.equity(marks)
     goals = {s: book.targets.get(s, ZERO) if t is None else t for s, t in targets.items()}
-    wanted = {s: t for s, t in goals.items() if _acts(book, s, t, marks, equity, rebalance)}
-    allowed, decisions = check_targets(goals, wanted, marks)
+    drift = {symbol: None if symbol in stopped else rebalance for symbol in goals}
+    wanted = {s: t for s, t in goals.items() if _acts(book, s, t, marks, equity, drift[s])}
+    allowed, decisions = check_targets(goals, wanted, marks, leverage=leverage)
     if allowed and equity <= 0:
         return Verdict(Sizing(equity, ()), {}, _deny_all(allowed, "no_equity", "there is no equity to trade with"))
     aims = tuple(_aim(book, symbol, target, marks[symbol], equity) for symbol, target in allowed.items())
     return Verdict(Sizing(equity, aims), allowed, tuple(decisions))
 
 
-def plan_sells(sizing: Sizing, book: Book, markets: Mapping[Symbol, Market], *, limits: Limits = NO_LIMITS) -> Plan:
-    """Market sells for every aim below what is held, the largest first."""
+def plan_reductions(
+    sizing: Sizing, book: Book, markets: Mapping[Symbol, Market], *, limits: Limits = NO_LIMITS
+) -> Plan:
+    """Market orders toward zero, the largest change in value first; a flip goes through zero and is first one of these.
+
+    On a spot account they are the sells.
+    """
     drafts = []
-    for aim in sorted(sizing.aims, key=lambda aim: aim.desired):
-        held = book.quantity(aim.symbol)
-        if aim.desired >= 0 or held <= 0:
-            continue
-        quantity = held if aim.target == 0 else min(held, MONEY.divide(-aim.desired, aim.mark))
-        drafts.append(Draft(aim.symbol, Side.SELL, aim.mark, aim.target, aim.desired, quantity=+quantity))
+    for aim in sizing.aims:
+        quantity = _excess(aim, sizing.equity, book.quantity(aim.symbol))
+        if quantity > 0:
+            side = Side.SELL if book.quantity(aim.symbol) > 0 else Side.BUY
+            drafts.append(Draft(aim.symbol, side, aim.mark, aim.target, aim.desired, quantity=+quantity))
+    drafts.sort(key=lambda draft: -draft.value)
     return _checked(drafts, book.cash, markets, limits, frozenset())
 
 
-def plan_buys(
+def plan_increases(
     sizing: Sizing,
     book: Book,
     markets: Mapping[Symbol, Market],
@@ -120,18 +130,39 @@ def plan_buys(
     limits: Limits = NO_LIMITS,
     frozen: frozenset[Symbol] = frozenset(),
     slippage: Decimal = ZERO,
+    margin: Margin | None = None,
 ) -> Plan:
-    """Market buys in quote currency from `book.cash`, the smallest purchase first, ties in the order of the symbols.
+    """Market orders that add to positions, the smallest first, ties in the order of the symbols.
 
-    `frozen` holds the symbols with an UNKNOWN order. `slippage` raises the budget of each buy, so that an ideal venue
-    that fills at mark * (1 + slippage) delivers the quantity that the mark stood for; a real venue gets none.
+    On a spot account they are buys in quote currency from `book.cash`. `frozen` holds the symbols with an UNKNOWN
+    order. `slippage` raises the budget of each buy, so that an ideal venue that fills at mark * (1 + slippage) delivers
+    the quantity that the mark stood for; a real venue gets none. With a `margin` the orders are in base currency, may
+    sell short, and are limited by it in place of the cash.
     """
-    drafts = [
-        Draft(aim.symbol, Side.BUY, aim.mark, aim.target, aim.desired, cost=aim.desired * (1 + slippage))
-        for aim in sorted(sizing.aims, key=lambda aim: aim.desired)
-        if aim.desired > 0
-    ]
-    return _checked(drafts, book.cash, markets, limits, frozen)
+    drafts = []
+    for aim in sizing.aims:
+        value = min(abs(aim.desired), abs(aim.target * sizing.equity))  # of a flip what lies beyond zero
+        if value == 0 or aim.desired * aim.target <= 0:
+            continue
+        side = Side.BUY if aim.target > 0 else Side.SELL
+        if margin is None:
+            draft = Draft(aim.symbol, side, aim.mark, aim.target, aim.desired, cost=value * (1 + slippage))
+        else:
+            quantity = MONEY.divide(value, aim.mark)
+            draft = Draft(aim.symbol, side, aim.mark, aim.target, aim.desired, quantity=quantity, adds=True)
+        drafts.append((value, draft))
+    drafts.sort(key=lambda drafted: drafted[0])
+    return _checked([draft for _, draft in drafts], book.cash, markets, limits, frozen, margin)
+
+
+def _excess(aim: Aim, equity: Decimal, held: Decimal) -> Decimal:
+    """How much of a position (base currency) must go: all of it for a target of zero or on the other side."""
+    if held == 0:
+        return ZERO
+    if aim.target * held <= 0:
+        return abs(held)
+    now, wanted = abs(held * aim.mark), abs(aim.target * equity)
+    return min(abs(held), MONEY.divide(now - wanted, aim.mark)) if wanted < now else ZERO
 
 
 def _acts(
@@ -161,8 +192,9 @@ def _checked(
     markets: Mapping[Symbol, Market],
     limits: Limits,
     frozen: frozenset[Symbol],
+    margin: Margin | None = None,
 ) -> Plan:
-    """The drafts that pass risk; each buy leaves less cash to the next."""
+    """The drafts that pass risk; each increase leaves less cash, or margin, to the next."""
     passed: list[Draft] = []
     decisions: list[Decision] = []
     for draft in drafts:
@@ -170,11 +202,12 @@ def _checked(
         if market is None:
             decisions.extend(_deny_all([draft.symbol], "unknown_market", f"the venue does not trade {draft.symbol}"))
             continue
-        allowed, said = check_order(draft, Situation(market, cash, limits, frozen))
+        allowed, said = check_order(draft, Situation(market, cash, limits, frozen, margin))
         decisions.extend(said)
         if allowed is not None:
             passed.append(allowed)
             cash -= reserved(market, allowed)
+            margin = margin.after(market, allowed) if margin is not None else None
     return Plan(tuple(passed), tuple(decisions))
 
 

@@ -2,14 +2,15 @@
 
 Per bar: the trailing window of `warmup + 1` bars -> `strategy.decide` -> planner -> risk -> order state machine ->
 matching -> book. What bar t decides is executed at the open of the next bar; the last bar's decision is not executed.
-On `rules.ideal_market`s it agrees with the vectorbt backtest; on a venue's markets it shows what rounding costs.
+Contracts are held on margin and pay funding; stops leave a position inside a bar.
+On `rules.ideal_market`s it agrees with the backtest; on a venue's markets it shows what rounding costs.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
@@ -22,15 +23,20 @@ from cashup.errors import DataError, IntegrityError, UsageError
 from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.orders.state import Claimed, Order, apply
 from cashup.strategies.bars import Bars, to_index
+from cashup.strategies.levels import Distances, distances
 from cashup.strategies.strategy import Strategy
+from cashup.strategies.symbols import is_contract
 from cashup.trading.book import Book, apply_trade
-from cashup.trading.planner import Plan, Sizing, decide, plan_buys, plan_sells
-from cashup.trading.risk import NO_LIMITS, Decision, Draft, Limits
-from cashup.types import ZERO, Market, Millis, Symbol, Trade
+from cashup.trading.planner import Plan, Sizing, decide, plan_increases, plan_reductions
+from cashup.trading.risk import NO_LIMITS, Decision, Draft, Limits, Margin, Situation, check_order
+from cashup.trading.stops import Exit, Guard, exit_of, guard_after
+from cashup.types import ZERO, Market, Millis, OrderRequest, OrderType, Side, Symbol, TimeInForce, Trade
 
 Decisions = Literal["window", "frame"]
 """`window`: the strategy sees one trailing window per bar, as live; the truth. `frame`: it is asked once for all bars,
 as in a backtest; much faster, and equal as long as a row needs no more than its window."""
+
+HALF = Decimal("0.5")
 
 Targets = NDArray[np.float64]
 """What was decided at each bar from `warmup` on, but the last: time x symbol, NaN = keep."""
@@ -38,10 +44,28 @@ Targets = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An order of a replay: the bar (open time, ms) that decided it, and how it ended."""
+    """An order of a replay: the bar (open time, ms) that decided it, how it ended, and why it was made."""
 
     bar: Millis
     order: Order
+    reason: str = "target"
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Funding in the bar that opened at `bar` (ms), in quote currency, below zero when paid."""
+
+    bar: Millis
+    symbol: Symbol
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class FundingRates:
+    """Rates per bar from the first decision on, time x symbol: due at the bar's open, and due later inside it."""
+
+    at_open: NDArray[np.float64]
+    inside: NDArray[np.float64]
 
 
 @dataclass(slots=True)
@@ -61,6 +85,7 @@ class Replayed:
     trades: list[Trade]
     decisions: list[tuple[Millis, Decision]]
     balances: Mapping[str, Decimal]
+    payments: list[Payment]
 
 
 def replay(
@@ -72,6 +97,7 @@ def replay(
     slippage: Decimal = ZERO,
     limits: Limits = NO_LIMITS,
     decisions: Decisions | Targets = "window",
+    funding: FundingRates | None = None,
 ) -> Replayed:
     """Replay `strategy` over `bars`, whose first `warmup` bars are history.
 
@@ -82,7 +108,7 @@ def replay(
     """
     _check_markets(strategy, markets)
     targets = ask(strategy, bars, decisions) if isinstance(decisions, str) else decisions
-    run = _Run(strategy, bars, markets, capital, slippage, limits)
+    run = _Run(strategy, bars, markets, capital, slippage, limits, funding)
     for position, row in enumerate(targets.tolist(), start=strategy.warmup):
         run.bar(position, row)
     return run.result()
@@ -126,14 +152,22 @@ class _Run:
     capital: Decimal
     slippage: Decimal
     limits: Limits
+    funding: FundingRates | None = None
     clock: VirtualClock = field(init=False)
     venue: PaperVenue = field(init=False)
     account: PaperAccount = field(init=False)
     book: Book = field(init=False)
     rebalance: Decimal | None = field(init=False)
+    leverage: Decimal | None = field(init=False)
+    distances: Distances = field(init=False)
     orders: list[Placed] = field(default_factory=list)
     said: list[tuple[Millis, Decision]] = field(default_factory=list)
     holdings: list[tuple[float, ...]] = field(default_factory=list)
+    payments: list[Payment] = field(default_factory=list)
+    marks: dict[Symbol, Decimal] = field(default_factory=dict)
+    newest: dict[Symbol, Decimal] = field(default_factory=dict)
+    guards: dict[Symbol, Guard] = field(default_factory=dict)
+    stopped: frozenset[Symbol] = frozenset()
 
     def __post_init__(self) -> None:
         """A venue, an account with the capital on it, and an empty book."""
@@ -144,69 +178,166 @@ class _Run:
         self.book = Book(self.capital)
         rebalance = self.strategy.rebalance
         self.rebalance = None if rebalance is None else exact(rebalance)
+        on_margin = any(is_contract(symbol) for symbol in self.strategy.symbols)
+        self.leverage = exact(self.strategy.leverage) if on_margin else None
+        self.distances = distances(self.strategy, self.bars)
         self.holdings = [self._holding()]
 
     def bar(self, position: int, targets: Sequence[float]) -> None:
-        """Bar `position` has closed with these targets; execute them at the open of the next."""
-        bar = int(self.bars.times[position])
-        wanted = {s: None if t != t else exact(t) for s, t in zip(self.strategy.symbols, targets, strict=True)}
-        marks = self._prices(0, position + 1)
+        """Bar `position` has closed with these targets; live through the next one."""
+        before = self.book
         self.clock.advance_to(int(self.bars.times[position + 1]))
-        verdict = decide(self.book, wanted, marks, rebalance=self.rebalance)
+        opens = self._prices(0, position + 1)
+        self.marks |= opens
+        if self.funding is not None:
+            self._pay(position, self.funding.at_open)
+        self._decide(position, targets, opens)
+        if self.funding is not None:
+            self._pay(position, self.funding.inside)
+        if self.distances:
+            self._watch_stops(position, opens)
+        self.marks |= self._prices(3, position + 1)
+        self.holdings.append(self.holdings[-1] if self.book is before else self._holding())
+
+    def _decide(self, position: int, targets: Sequence[float], opens: Mapping[Symbol, Decimal]) -> None:
+        """Trade what was decided at the open; a symbol that has none waits with its newest target."""
+        bar = int(self.bars.times[position])
+        self.newest |= {s: exact(t) for s, t in zip(self.strategy.symbols, targets, strict=True) if t == t}
+        wanted = {symbol: self.newest.get(symbol) for symbol in opens}
+        changed = {s for s, t in wanted.items() if t is not None and t != self.book.targets.get(s, ZERO)}
+        verdict = decide(
+            self.book, wanted, self.marks, rebalance=self.rebalance, leverage=self.leverage, stopped=self.stopped
+        )
         self.book = self.book.with_targets(verdict.targets) if verdict.targets else self.book
+        self.stopped -= changed & verdict.targets.keys()
         self.said.extend((bar, decision) for decision in verdict.decisions)
         if verdict.sizing.aims:
-            self._trade(bar, verdict.sizing, marks)
-            self.holdings.append(self._holding())
-        else:
-            self.holdings.append(self.holdings[-1])
+            self._trade(bar, verdict.sizing, opens, changed)
 
     def result(self) -> Replayed:
         """Everything that came of it."""
         warmup = self.strategy.warmup
         held = np.array(self.holdings)
-        equity = held[:, 0] + (held[:, 1:] * self.bars.values[3, warmup:]).sum(axis=1)
+        close = pd.DataFrame(self.bars.values[3, warmup:]).ffill().fillna(0.0).to_numpy()
+        equity = held[:, 0] + (held[:, 1:] * close).sum(axis=1)
         balances = {asset: balance.total for asset, balance in self.account.balances.items()}
         return Replayed(
             symbols=self.strategy.symbols,
             capital=self.capital,
             book=self.book,
-            final_equity=self.book.equity(self._prices(3, len(self.bars) - 1)),
+            final_equity=self.book.equity(self.marks),
             equity=pd.Series(equity, index=to_index(self.bars.times[warmup:]), name="equity"),
             orders=self.orders,
             trades=self.account.trades,
             decisions=self.said,
             balances=balances,
+            payments=self.payments,
         )
 
-    def _trade(self, bar: Millis, sizing: Sizing, marks: Mapping[Symbol, Decimal]) -> None:
-        """Sells first; the buys are planned from the cash that is there when the sells are booked."""
-        for symbol, price in marks.items():
+    def _trade(self, bar: Millis, sizing: Sizing, opens: Mapping[Symbol, Decimal], changed: set[Symbol]) -> None:
+        """Reductions first; the increases are planned from what is there when the reductions are booked."""
+        for symbol, price in opens.items():
             self.venue.move(symbol, price)
-        self._send_all(bar, plan_sells(sizing, self.book, self.markets, limits=self.limits))
-        self._send_all(bar, plan_buys(sizing, self.book, self.markets, limits=self.limits, slippage=self.slippage))
+        self._send_all(bar, plan_reductions(sizing, self.book, self.markets, limits=self.limits), changed)
+        increases = plan_increases(
+            sizing, self.book, self.markets, limits=self.limits, slippage=self.slippage, margin=self._margin()
+        )
+        self._send_all(bar, increases, changed)
 
-    def _send_all(self, bar: Millis, plan: Plan) -> None:
+    def _margin(self) -> Margin | None:
+        """What may be held on credit; None on a spot account."""
+        if self.leverage is None:
+            return None
+        values = [self.book.quantity(symbol) * mark for symbol, mark in self.marks.items()]
+        gross = sum((abs(value) for value in values), ZERO)
+        return Margin(self.book.cash + sum(values, ZERO), gross, self.leverage, self.slippage)
+
+    def _send_all(self, bar: Millis, plan: Plan, changed: set[Symbol]) -> None:
         self.said.extend((bar, decision) for decision in plan.decisions)
         for draft in plan.drafts:
-            self.orders.append(Placed(bar, self._send(draft)))
+            order = self._send(draft.request(f"t-replay-{len(self.orders) + 1}"))
+            self.orders.append(Placed(bar, order, "target" if draft.symbol in changed else "rebalance"))
 
-    def _send(self, draft: Draft) -> Order:
-        """One order through the state machine until it has ended and all of its trades are booked."""
-        request = draft.request(f"t-replay-{len(self.orders) + 1}")
+    def _send(self, request: OrderRequest, then: Decimal | None = None) -> Order:
+        """One order through the state machine until it has ended and all of its trades are booked.
+
+        One that rests is filled when its market has moved to `then`.
+        """
         order = apply(Order.of(request), Claimed())
         seen = len(self.account.trades)
         order = apply(order, self.account.place(request))
+        if then is not None:
+            self.venue.move(request.symbol, then)
         for trade in self.account.trades[seen:]:
             order = apply(order, trade)
             self.book = apply_trade(self.book, trade)
+            self._guard(trade)
         if not order.settled:
             raise IntegrityError(f"order {order.client_order_id} is {order.state} and lacks {order.missing} in trades")
         return order
 
+    def _guard(self, trade: Trade) -> None:
+        guard = guard_after(self.guards.pop(trade.symbol, None), trade) if self.distances else None
+        if guard is not None:
+            self.guards[trade.symbol] = guard
+
+    def _watch_stops(self, position: int, opens: Mapping[Symbol, Decimal]) -> None:
+        """Leave what has reached a stop or its profit in the bar after `position`."""
+        highs, lows = self._prices(1, position + 1), self._prices(2, position + 1)
+        for column, symbol in enumerate(self.strategy.symbols):
+            guard = self.guards.get(symbol)
+            if guard is None or symbol not in opens:
+                continue
+            self.guards[symbol] = guard.after(highs[symbol], lows[symbol])
+            found = exit_of(guard, opens[symbol], highs[symbol], lows[symbol], self._levels(position, column))
+            if found is not None:
+                self._leave(int(self.bars.times[position]), symbol, found)
+
+    def _levels(self, position: int, column: int) -> dict[str, Decimal]:
+        """The distances of the stops that hold after bar `position`, by name."""
+        rows = {name: float(grid[0 if len(grid) == 1 else position, column]) for name, grid in self.distances.items()}
+        return {name: exact(distance) for name, distance in rows.items() if distance == distance}
+
+    def _leave(self, bar: Millis, symbol: Symbol, found: Exit) -> None:
+        """Close a position inside a bar: a stop at the market, a profit with an order that rested."""
+        held, market = self.book.quantity(symbol), self.markets[symbol]
+        side = Side.SELL if held > 0 else Side.BUY
+        quantity = market.round_quantity(abs(held))
+        draft = Draft(symbol, side, found.price, ZERO, -held * found.price, quantity=quantity)
+        allowed, said = check_order(draft, Situation(market, self.book.cash, self.limits))
+        self.said.extend((bar, decision) for decision in said)
+        self.stopped |= {symbol}
+        if allowed is None:
+            return
+        request = allowed.request(f"t-replay-{len(self.orders) + 1}")
+        if found.rests:
+            price = market.round_price(found.price)
+            request = replace(request, type=OrderType.LIMIT, price=price, time_in_force=TimeInForce.GTC)
+            self.venue.move(symbol, price * (HALF if side is Side.SELL else 1 + HALF))  # from afar, so that it rests
+            order = self._send(request, then=price)
+        else:
+            self.venue.move(symbol, found.price)
+            order = self._send(request)
+        self.orders.append(Placed(bar, order, found.reason))
+
+    def _pay(self, position: int, rates: NDArray[np.float64]) -> None:
+        """Funding in the bar after `position`, on the value of the positions at its open."""
+        row = rates[position + 1 - self.strategy.warmup].tolist()
+        for symbol, rate in zip(self.strategy.symbols, row, strict=True):
+            held = self.book.quantity(symbol)
+            if not held or not rate:
+                continue
+            amount = -held * self.marks[symbol] * exact(rate)
+            self.book = replace(self.book, cash=self.book.cash + amount)
+            self.account.credit(self.markets[symbol].quote, amount)
+            self.payments.append(Payment(int(self.bars.times[position + 1]), symbol, amount))
+
     def _prices(self, field_: int, position: int) -> dict[Symbol, Decimal]:
+        """The prices of one bar; a symbol that has none (not listed) is left out."""
         row = self.bars.values[field_, position].tolist()
-        return {symbol: exact(price) for symbol, price in zip(self.strategy.symbols, row, strict=True)}
+        return {
+            symbol: exact(price) for symbol, price in zip(self.strategy.symbols, row, strict=True) if price == price
+        }
 
     def _holding(self) -> tuple[float, ...]:
         """Cash and the quantity of each symbol, for the equity curve."""

@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from cashup.exchanges.matching import DOWN, quantity_for
+from cashup.strategies.symbols import is_contract
 from cashup.types import (
     MONEY,
     FeeIn,
@@ -59,7 +60,8 @@ class Draft:
     """An order before it has an id: a market sell in base currency or a market buy in quote currency.
 
     `mark` is the price it was sized at, `target` the exposure it leads to, `desired` the change in value it was meant
-    to make (quote currency, negative for a sell).
+    to make (quote currency, negative for a sell). `adds`: it adds to a position on margin, and is in base currency on
+    both sides.
     """
 
     symbol: Symbol
@@ -69,6 +71,7 @@ class Draft:
     desired: Decimal
     quantity: Decimal | None = None
     cost: Decimal | None = None
+    adds: bool = False
 
     @property
     def value(self) -> Decimal:
@@ -90,13 +93,46 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Margin:
+    """An account that may hold `leverage` times its equity, longs and shorts together (`gross`, positive), at marks.
+
+    `slippage` is what a market order is expected to pay on top, as a ratio.
+    """
+
+    equity: Decimal
+    gross: Decimal
+    leverage: Decimal
+    slippage: Decimal = Decimal(0)
+
+    def room(self, market: Market, side: Side) -> Decimal:
+        """The largest value v, at the mark, that may be added: gross + v <= leverage x (equity - v x what it costs)."""
+        left = self.leverage * self.equity - self.gross
+        return MONEY.divide(max(left, Decimal(0)), 1 + self.leverage * self._cost(market, side))
+
+    def after(self, market: Market, draft: Draft) -> Margin:
+        """What is left when `draft` is filled."""
+        if not draft.adds:
+            return self
+        paid = draft.value * self._cost(market, draft.side)
+        return replace(self, equity=self.equity - paid, gross=self.gross + draft.value)
+
+    def _cost(self, market: Market, side: Side) -> Decimal:
+        worse = 1 + self.slippage if side is Side.BUY else 1 - self.slippage
+        return self.slippage + worse * market.taker_fee
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
-    """What the order checks may look at. `cash` is what is still free, `frozen` holds symbols with an UNKNOWN order."""
+    """What the order checks may look at. `cash` is what is still free, `frozen` holds symbols with an UNKNOWN order.
+
+    With a `margin` that limits what adds to a position, in place of the cash.
+    """
 
     market: Market
     cash: Decimal
     limits: Limits = NO_LIMITS
     frozen: frozenset[Symbol] = frozenset()
+    margin: Margin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +149,7 @@ OrderCheck = Callable[[Draft, Situation], Objection | None]
 
 def unknown_order(draft: Draft, situation: Situation) -> Objection | None:
     """While the fate of an order is unknown, nothing is added in its symbol."""
-    if draft.side is Side.SELL or draft.symbol not in situation.frozen:
+    if (draft.side is Side.SELL and not draft.adds) or draft.symbol not in situation.frozen:
         return None
     return Objection("unknown_order", f"an order in {draft.symbol} is unresolved; nothing is added until it is")
 
@@ -138,6 +174,18 @@ def insufficient_cash(draft: Draft, situation: Situation) -> Objection | None:
     return Objection("insufficient_cash", reason, replace(draft, cost=affordable) if affordable > 0 else None)
 
 
+def insufficient_margin(draft: Draft, situation: Situation) -> Objection | None:
+    """What adds to a position on margin keeps the gross exposure within leverage x equity."""
+    if not draft.adds or situation.margin is None:
+        return None
+    room = situation.margin.room(situation.market, draft.side)
+    if draft.value <= room:
+        return None
+    reason = f"{_text(draft.value)} {situation.market.quote} are wanted, the margin allows {_text(room)}"
+    fitting = replace(draft, quantity=MONEY.divide(room, draft.mark)) if room > 0 else None
+    return Objection("insufficient_margin", reason, fitting)
+
+
 def below_minimum(draft: Draft, situation: Situation) -> Objection | None:
     """After cutting to the venue's steps the order must reach its minimums."""
     market = situation.market
@@ -149,7 +197,7 @@ def below_minimum(draft: Draft, situation: Situation) -> Objection | None:
     return Objection("below_minimum", f"{what} is less than the venue takes ({least})")
 
 
-ORDER_CHECKS: Sequence[OrderCheck] = (unknown_order, max_order_cost, insufficient_cash)
+ORDER_CHECKS: Sequence[OrderCheck] = (unknown_order, max_order_cost, insufficient_cash, insufficient_margin)
 """What makes an order smaller or stops it, in this order. Then it is cut to the venue's steps."""
 
 FINAL_CHECKS: Sequence[OrderCheck] = (below_minimum,)
@@ -168,17 +216,22 @@ def check_order(draft: Draft, situation: Situation) -> tuple[Draft | None, list[
 
 
 def check_targets(
-    targets: Mapping[Symbol, Decimal], wanted: Mapping[Symbol, Decimal], marks: Mapping[Symbol, Decimal]
+    targets: Mapping[Symbol, Decimal],
+    wanted: Mapping[Symbol, Decimal],
+    marks: Mapping[Symbol, Decimal],
+    *,
+    leverage: Decimal | None = None,
 ) -> tuple[dict[Symbol, Decimal], list[Decision]]:
     """Of the targets that changed (`wanted`), those that may be followed; `targets` is what all symbols would aim at.
 
-    A spot account cannot be short, so a negative target is denied and the previous one stays. Targets that sum to more
-    than 1 are followed as far as the cash goes, smallest purchase first.
+    A spot account (`leverage` None) cannot be short, so a negative target is denied and the previous one stays; with a
+    leverage that is so for spot symbols. Targets that sum to more than 1, or the leverage, are followed as far as the
+    cash or the margin goes, smallest purchase first.
     """
     allowed: dict[Symbol, Decimal] = {}
     decisions: list[Decision] = []
     for symbol, target in wanted.items():
-        if target < 0:
+        if target < 0 and (leverage is None or not is_contract(symbol)):
             reason = f"a spot account cannot be short: the target {target} is not followed"
             decisions.append(Decision(symbol, Action.DENY, "negative_target", reason))
         elif not marks.get(symbol):
@@ -186,8 +239,11 @@ def check_targets(
             decisions.append(Decision(symbol, Action.DENY, "price_missing", reason))
         else:
             allowed[symbol] = target
-    total = sum((target for target in targets.values() if target > 0), Decimal(0))
-    if total > 1:
+    total = sum((abs(target) for target in targets.values() if target > 0 or leverage is not None), Decimal(0))
+    if leverage is not None and total > leverage:
+        reason = f"the targets sum to {total} of {leverage}; they are followed as far as the margin goes"
+        decisions.extend(Decision(s, Action.SHRINK, "targets_above_leverage", reason) for s, t in allowed.items() if t)
+    elif leverage is None and total > 1:
         reason = f"the targets sum to {total}; without leverage they are followed as far as the cash goes"
         decisions.extend(Decision(s, Action.SHRINK, "targets_above_one", reason) for s, t in allowed.items() if t > 0)
     return allowed, decisions
@@ -232,7 +288,7 @@ def _sentence(draft: Draft, market: Market) -> str:
     """What an allowed order does, for people."""
     if draft.cost is not None:
         return f"buys for {_text(draft.cost)} {market.quote} to reach target {draft.target}"
-    return f"sells {_text(draft.quantity or Decimal(0))} {market.base} to reach target {draft.target}"
+    return f"{draft.side}s {_text(draft.quantity or Decimal(0))} {market.base} to reach target {draft.target}"
 
 
 def _text(amount: Decimal) -> str:

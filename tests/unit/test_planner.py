@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cashup.exchanges.matching import fee_of, quantity_for
 from cashup.exchanges.rules import gate_market, ideal_market
 from cashup.trading.book import Book, Position, apply_trade
-from cashup.trading.planner import Plan, Sizing, Verdict, decide, plan_buys, plan_sells
+from cashup.trading.planner import Plan, Sizing, Verdict, decide, plan_increases, plan_reductions
 from cashup.trading.risk import Action, Limits
 from cashup.types import Market, OrderType, Side, Symbol, Trade
 
@@ -59,16 +59,16 @@ def test_drift_beyond_the_threshold_is_traded_back(rebalance: str | None, trades
 def test_sells_come_largest_first_and_buys_smallest_first():
     book = a_book(cash="1000", ETH="1", XRP="800", BTC="0.04")
     verdict = decide(book, {ETH: D("0.1"), XRP: D("0.5"), BTC: D("0.35")}, MARKS)
-    sells = plan_sells(verdict.sizing, book, IDEAL)
+    sells = plan_reductions(verdict.sizing, book, IDEAL)
     assert [draft.symbol for draft in sells.drafts] == [ETH, BTC]
-    buys = plan_buys(verdict.sizing, replace(book, cash=D(5000)), IDEAL)
+    buys = plan_increases(verdict.sizing, replace(book, cash=D(5000)), IDEAL)
     assert [draft.symbol for draft in buys.drafts] == [XRP]
 
 
 def test_equal_purchases_go_in_the_order_of_the_symbols():
     book = a_book()
     verdict = decide(book, {BTC: D("0.3"), ETH: D("0.3"), XRP: D("0.2")}, MARKS)
-    assert [draft.symbol for draft in plan_buys(verdict.sizing, book, GATE).drafts] == [XRP, BTC, ETH]
+    assert [draft.symbol for draft in plan_increases(verdict.sizing, book, GATE).drafts] == [XRP, BTC, ETH]
 
 
 def test_leaving_sells_all_of_it_and_dust_stays():
@@ -77,14 +77,14 @@ def test_leaving_sells_all_of_it_and_dust_stays():
     assert verdict.sizing.aims == ()
     book = replace(book, targets={ETH: D(1)})
     verdict = decide(book, {ETH: D(0)}, MARKS)
-    assert plan_sells(verdict.sizing, book, GATE).drafts[0].quantity == D("1.5415")
-    assert plan_sells(verdict.sizing, book, IDEAL).drafts[0].quantity == D("1.54158889")
+    assert plan_reductions(verdict.sizing, book, GATE).drafts[0].quantity == D("1.5415")
+    assert plan_reductions(verdict.sizing, book, IDEAL).drafts[0].quantity == D("1.54158889")
 
 
 def test_a_market_buy_on_gate_spends_the_cash_on_the_cost_step():
     book = a_book(cash="10000.128")
     verdict = decide(book, {ETH: D(1)}, MARKS)
-    plan = plan_buys(verdict.sizing, book, GATE)
+    plan = plan_increases(verdict.sizing, book, GATE)
     assert plan.drafts[0].cost == D("10000.12")
     assert codes(plan) == [(ETH, Action.ALLOW, "allowed")]
 
@@ -92,7 +92,7 @@ def test_a_market_buy_on_gate_spends_the_cash_on_the_cost_step():
 def test_a_fee_on_top_is_kept_back():
     book = a_book()
     verdict = decide(book, {ETH: D(1)}, MARKS)
-    plan = plan_buys(verdict.sizing, book, IDEAL)
+    plan = plan_increases(verdict.sizing, book, IDEAL)
     assert plan.drafts[0].cost == D("9990.009990009990")
     assert codes(plan) == [(ETH, Action.SHRINK, "insufficient_cash")]
 
@@ -101,7 +101,7 @@ def test_targets_above_one_are_followed_as_far_as_the_cash_goes():
     book = a_book()
     verdict = decide(book, {ETH: D("0.8"), BTC: D("0.5")}, MARKS)
     assert [code for _, _, code in codes(verdict)] == ["targets_above_one"] * 2
-    plan = plan_buys(verdict.sizing, book, GATE)
+    plan = plan_increases(verdict.sizing, book, GATE)
     assert [(draft.symbol, draft.cost) for draft in plan.drafts] == [(BTC, D(5000)), (ETH, D(5000))]
 
 
@@ -131,7 +131,7 @@ def test_without_equity_nothing_is_traded():
 )
 def test_what_the_venue_would_not_take_is_not_sent(cash: str, target: str, code: str):
     book = a_book(cash=cash)
-    plan = plan_buys(decide(book, {ETH: D(target)}, MARKS).sizing, book, GATE)
+    plan = plan_increases(decide(book, {ETH: D(target)}, MARKS).sizing, book, GATE)
     assert plan.drafts == ()
     assert codes(plan) == [(ETH, Action.DENY, code)]
 
@@ -140,29 +140,29 @@ def test_a_limit_shrinks_buys_and_never_holds_up_a_sale():
     limits = Limits(max_order_cost=D(100))
     book = a_book(targets={BTC: D(1)}, BTC="0.5")
     verdict = decide(book, {ETH: D("0.1"), BTC: D(0)}, MARKS)
-    buys = plan_buys(verdict.sizing, book, GATE, limits=limits)
+    buys = plan_increases(verdict.sizing, book, GATE, limits=limits)
     assert [draft.cost for draft in buys.drafts] == [D(100)]
     assert codes(buys) == [(ETH, Action.SHRINK, "max_order_cost")]
-    assert plan_sells(verdict.sizing, book, GATE, limits=limits).drafts[0].quantity == D("0.5")
+    assert plan_reductions(verdict.sizing, book, GATE, limits=limits).drafts[0].quantity == D("0.5")
 
 
 def test_an_unknown_order_freezes_buying_in_its_symbol_only():
     book = a_book()
     sizing = decide(book, {ETH: D("0.3"), BTC: D("0.3")}, MARKS).sizing
-    plan = plan_buys(sizing, book, GATE, frozen=frozenset({ETH}))
+    plan = plan_increases(sizing, book, GATE, frozen=frozenset({ETH}))
     assert [draft.symbol for draft in plan.drafts] == [BTC]
     assert (ETH, Action.DENY, "unknown_order") in codes(plan)
 
 
 def test_a_symbol_the_venue_does_not_trade_is_denied():
     book = a_book()
-    plan = plan_buys(decide(book, {ETH: D("0.3")}, MARKS).sizing, book, {})
+    plan = plan_increases(decide(book, {ETH: D("0.3")}, MARKS).sizing, book, {})
     assert codes(plan) == [(ETH, Action.DENY, "unknown_market")]
 
 
 def test_a_draft_becomes_a_market_order():
     book = a_book()
-    draft = plan_buys(decide(book, {ETH: D("0.3")}, MARKS).sizing, book, GATE).drafts[0]
+    draft = plan_increases(decide(book, {ETH: D("0.3")}, MARKS).sizing, book, GATE).drafts[0]
     request = draft.request("t-1", expires_at=5)
     assert (request.type, request.side, request.cost, request.quantity) == (
         OrderType.MARKET,
@@ -208,12 +208,12 @@ def test_a_plan_can_always_be_paid_and_leads_towards_its_targets(
     verdict = decide(book, targets, marks, rebalance=rebalance)
     sizing = Sizing.from_json(json.loads(json.dumps(verdict.sizing.to_json())))
     assert sizing == verdict.sizing
-    sells = plan_sells(sizing, book, markets)
+    sells = plan_reductions(sizing, book, markets)
     assert all(
         draft.quantity is not None and 0 < draft.quantity <= book.quantity(draft.symbol) for draft in sells.drafts
     )
     sold = fill(book, sells, markets, marks)
-    buys = plan_buys(sizing, sold, markets)
+    buys = plan_increases(sizing, sold, markets)
     assert all(a.desired <= b.desired for a, b in pairwise(buys.drafts))
     after = fill(sold, buys, markets, marks)
     assert after.cash >= 0
