@@ -251,7 +251,7 @@ class Bars:
             self.symbols[:count],
             self.timeframe,
             self.values[:, :, :count],
-            version=self.version,
+            version=self.__dict__.get("version"),  # of all of them together; not worth a hash where nobody asks
             filled=self.filled,
             watched=Bars(
                 self.times,

@@ -8,7 +8,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from cashup.client import Row
-from cashup.errors import Conflict, Unauthenticated, WorkFailed
+from cashup.errors import Conflict, NotebookError, Unauthenticated, WorkFailed
+from cashup.strategies.levels import has_stops
+from cashup.strategies.symbols import is_contract
 from cashup.types import Millis
 from cashup.workers import context
 from cashup.workers.link import STOP, Link
@@ -23,17 +25,18 @@ if TYPE_CHECKING:
 def run_live(strategy: Strategy) -> LiveRun:
     """Trade `strategy` as the deployment this kernel works for, until it is stopped; then what came of it.
 
-    Raises what the strategy raises, and WorkFailed or Unauthenticated when the gateway refuses this worker.
+    Raises what the strategy raises, NotebookError when it needs what is not traded live yet, and WorkFailed or
+    Unauthenticated when the gateway refuses this worker.
     """
     from cashup.workers.live_run import fetch
 
+    require_tradable(strategy)
     task = context.current_task()
     token = context.take_token()
     if task is None or token is None:
         raise Unauthenticated("this kernel has no token (any more): a worker's notebook calls cu.run once")
     _calm_the_collector()
-    subscription = {"symbols": list(strategy.symbols), "timeframe": strategy.timeframe, "history": strategy.warmup + 1}
-    with Link(task.gateway, token, subscription) as link:
+    with Link(task.gateway, token, subscription_of(strategy)) as link:
         session = Session(strategy, link, Status(task.deployment, task.attempt))
         context.stop.on_stop = lambda: link.inbox.put(STOP)
         if context.stop.requested:
@@ -43,6 +46,35 @@ def run_live(strategy: Strategy) -> LiveRun:
         finally:
             context.stop.on_stop = None
     return fetch(task.gateway, link.token, task.deployment, strategy)
+
+
+def require_tradable(strategy: Strategy) -> None:
+    """Raise NotebookError, before anything is traded, when `strategy` needs what is not traded live yet."""
+    contract = next((symbol for symbol in strategy.symbols if is_contract(symbol)), None)
+    if has_stops(strategy):
+        what = "stops"
+    elif strategy.leverage > 1:
+        what = f"a leverage of {strategy.leverage:g}"
+    elif contract is not None:
+        what = f"the contract {contract}"
+    elif strategy.sees:
+        what = f"{' and '.join(strategy.sees)} among what it sees"
+    else:
+        return
+    raise NotebookError(
+        f"{strategy.name} has {what}, which is not traded live yet; backtest and replay can, and a deployment needs a "
+        "strategy without it",
+        code="not_live",
+    )
+
+
+def subscription_of(strategy: Strategy) -> Row:
+    """The bars that `strategy` needs from the gateway: of what it trades, then of what it watches."""
+    return {
+        "symbols": [*strategy.symbols, *strategy.watch],
+        "timeframe": strategy.timeframe,
+        "history": strategy.warmup + 1,
+    }
 
 
 def _calm_the_collector() -> None:
@@ -60,7 +92,7 @@ class Session:
         self._strategy = strategy
         self._link = link
         self._status = status
-        self._window = Window(strategy.symbols, strategy.timeframe, strategy.warmup + 1)
+        self._window = Window((*strategy.symbols, *strategy.watch), strategy.timeframe, strategy.warmup + 1)
         self._pending: Row | None = None
         self._waiting: deque[Row] = deque()
         self._since: Millis | None = None
@@ -120,7 +152,7 @@ class Session:
             self._status.note = f"warming up: {len(self._window)} of {self._window.size} bars"
             self._status.show()
             return
-        targets = self._strategy.decide(self._window.bars())
+        targets = self._strategy.decide(self._window.bars().split(self._strategy.symbols))
         self._pending = {
             "type": "intent",
             "key": str(bar),

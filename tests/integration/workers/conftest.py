@@ -45,6 +45,7 @@ class Scripted:
         self.loop = asyncio.new_event_loop()
         self.port = 0
         self.closed = 40
+        self.symbols = ["ETH/USDT"]
         self.deployments: dict[str, dict[str, Any]] = {}
         self.attempts: dict[str, list[dict[str, Any]]] = {}
         self.holder: str | None = None
@@ -73,7 +74,7 @@ class Scripted:
         """Close the open bar and send it; its open time."""
         bar = FIRST + self.closed * HOUR
         self.closed += 1
-        self._do(self._broadcast({"type": "bar", "time": bar, "bars": {"ETH/USDT": self._ohlcv(self.closed - 1)}}))
+        self._do(self._broadcast({"type": "bar", "time": bar, "bars": self._bar(self.closed - 1)}))
         return bar
 
     def send(self, message: dict[str, Any]) -> None:
@@ -249,8 +250,12 @@ class Scripted:
             "type": "bars.history",
             "last_decided": self.last_decided,
             "times": [FIRST + number * HOUR for number in numbers],
-            "bars": {"ETH/USDT": [self._ohlcv(number) for number in numbers]},
+            "bars": {symbol: [self._bar(number)[symbol] for number in numbers] for symbol in self.symbols},
         }
+
+    def _bar(self, number: int) -> dict[str, list[float]]:
+        """One bar of each symbol; the second one runs three bars ahead of the first."""
+        return {symbol: self._ohlcv(number + 3 * place) for place, symbol in enumerate(self.symbols)}
 
     def _ohlcv(self, number: int) -> list[float]:
         return [price(number - 1), price(number) + 1, price(number) - 1, price(number), 1.0]

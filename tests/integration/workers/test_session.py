@@ -6,12 +6,16 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 import cashup as cu
-from cashup.errors import Conflict, IntegrityError, Unauthenticated, WorkFailed
+from cashup.errors import Conflict, IntegrityError, NotebookError, Unauthenticated, WorkFailed
+from cashup.strategies.bars import Bars
 from cashup.workers.link import STOP, Link
-from cashup.workers.session import Session
+from cashup.workers.session import Session, require_tradable, subscription_of
 from cashup.workers.status import Status
 
 from .conftest import FIRST, HOUR, TOKEN, Scripted
@@ -25,9 +29,9 @@ class Running:
     """A session on a thread, as the main thread of a kernel would run it."""
 
     def __init__(self, gateway: Scripted, token: str = TOKEN, **options: Any) -> None:
-        strategy = cu.Strategy(options.pop("target", target), symbols=["ETH/USDT"], timeframe="1h", warmup=4, **options)
-        subscription = {"symbols": ["ETH/USDT"], "timeframe": "1h", "history": 5}
-        self.link = Link(gateway.url, token, subscription)
+        settings = {"symbols": ["ETH/USDT"], "timeframe": "1h", "warmup": 4} | options
+        strategy = cu.Strategy(settings.pop("target", target), **settings)
+        self.link = Link(gateway.url, token, subscription_of(strategy))
         self.status = Status("demo", 1)
         self.error: Exception | None = None
         self.session = Session(strategy, self.link, self.status)
@@ -217,3 +221,91 @@ def test_a_gap_in_time_is_no_reason_to_trade_wrongly(gateway: Scripted, run: Any
     gateway.send({"type": "bar", "time": FIRST, "bars": {"ETH/USDT": [1, 1, 1, 1, 1]}})
     running.join()
     assert isinstance(running.error, IntegrityError)
+
+
+def test_watched_symbols_are_seen_and_not_traded(gateway: Scripted, run: Any) -> None:
+    gateway.symbols = ["ETH/USDT", "BTC/USDT"]
+
+    def follow(bars: cu.Bars) -> Any:
+        return bars.close.mul(0).add((bars.watch.close["BTC/USDT"].diff() > 0).astype(float), axis=0)
+
+    running = run(target=follow, watch=["BTC/USDT"])
+    ready(gateway)
+    for _ in range(4):
+        gateway.close_bar()
+    intents(gateway, 4)
+    running.stop()
+    assert gateway.messages[0]["symbols"] == ["ETH/USDT", "BTC/USDT"]
+    # BTC/USDT's bars 43 to 46 after 42: 108, 104, 100, 107, 103.
+    assert [intent["targets"] for intent in gateway.intents] == [{"ETH/USDT": up} for up in (0.0, 0.0, 1.0, 0.0)]
+
+
+def test_higher_timeframes_own_series_indicators_and_a_model_work_live(gateway: Scripted, run: Any) -> None:
+    """The decisions of the worker are those of the whole history, to the last digit."""
+    model = cu.RollingModel(
+        LinearRegression,
+        features=lambda bars: {"change": bars.close.diff()},
+        label=lambda bars: bars.close.diff().shift(-1),
+        train="10h",
+        every="5h",
+        lookback=1,
+    )
+    mood = pd.Series([0.0, 1.0], index=pd.to_datetime([FIRST, FIRST + 42 * HOUR + 1], unit="ms", utc=True))
+
+    @cu.indicator
+    def change(bars: cu.Bars) -> Any:
+        return bars.at("4h").align(bars.at("4h").close.diff())
+
+    def mixed(bars: cu.Bars) -> Any:
+        known = bars.known(mood).to_numpy()[:, None]
+        return 0.5 + model.predict(bars) / 50 + change(bars) / 100 + known / 10
+
+    warmup = model.warmup("1h")
+    running = run(target=mixed, warmup=warmup)
+    ready(gateway)
+    for _ in range(6):
+        gateway.close_bar()
+    intents(gateway, 6)
+    running.stop()
+
+    rows = np.array([gateway._ohlcv(number) for number in range(46)]).T[:, :, None]
+    whole = Bars(FIRST + np.arange(46, dtype=np.int64) * HOUR, ["ETH/USDT"], "1h", np.ascontiguousarray(rows))
+    strategy = cu.Strategy(mixed, symbols=["ETH/USDT"], timeframe="1h", warmup=warmup)
+    expected = strategy.targets(whole)["ETH/USDT"].iloc[40:].tolist()
+    assert len(set(expected)) >= 4
+    assert [intent["targets"]["ETH/USDT"] for intent in gateway.intents] == expected
+
+
+def test_a_universe_works_live(gateway: Scripted, run: Any) -> None:
+    gateway.symbols = ["ETH/USDT", "BTC/USDT"]
+    rule = cu.Universe(top=1, by=lambda bars: bars.close, over="2h", listed="2h", every="2h")
+    running = run(target=lambda bars: bars.close * 0 + 1, symbols=gateway.symbols, universe=rule, warmup=6)
+    ready(gateway)
+    for _ in range(4):
+        gateway.close_bar()
+    intents(gateway, 4)
+    running.stop()
+    # Chosen at hours 40, 42 and 44, by the close of the bar before: 109 to 108, 101 to 104 and 104 to 107.
+    chosen = ["".join(symbol for symbol, held in intent["targets"].items() if held) for intent in gateway.intents]
+    assert chosen == ["ETH/USDT", "BTC/USDT", "BTC/USDT", "BTC/USDT"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"stop_loss": 0.05}, "has stops"),
+        ({"symbols": ["BTC/USDT:USDT"], "leverage": 2}, "a leverage of 2"),
+        ({"symbols": ["BTC/USDT:USDT"]}, "the contract BTC/USDT:USDT"),
+        ({"watch": ["BTC/USDT:USDT"], "sees": ["funding"]}, "funding among what it sees"),
+    ],
+)
+def test_what_is_not_traded_live_yet_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(NotebookError, match=words):
+        require_tradable(cu.Strategy(target, **{"symbols": ["ETH/USDT"], "timeframe": "1h", "warmup": 4} | options))
+    require_tradable(cu.Strategy(target, symbols=["ETH/USDT"], timeframe="1h", warmup=4, watch=["BTC/USDT"]))
+
+
+def test_the_refusal_comes_before_the_token_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASHUP_WORKER", "1")
+    with pytest.raises(NotebookError, match="not traded live yet"):
+        cu.run(cu.Strategy(target, symbols=["ETH/USDT"], timeframe="1h", warmup=4, trailing_stop=0.1))
