@@ -15,7 +15,7 @@ import pandas as pd
 from cashup.markets.lake import Lake
 from cashup.research.artefacts import store
 from cashup.research.funding import Rates, by_bar, read_funding
-from cashup.research.history import executable, load_bars
+from cashup.research.history import load_bars, priced, waiting
 from cashup.research.kernel import NO_LEVELS, Terms
 from cashup.research.result import Result
 from cashup.research.simulation import Scenario, Simulated, simulate
@@ -140,19 +140,18 @@ def backtest(strategy: Strategy, bars: Bars, spec: RunSpec, *, funding: Rates | 
     if funding is None:
         funding, notes = rates_of(strategy, bars, spec)
     scenario = scenario_of(strategy, bars, spec, funding)
-    made = on_venue(strategy, bars, spec, scenario) if spec.venue_limits else simulate(scenario)
+    made = on_venue(strategy, priced(bars), spec, scenario) if spec.venue_limits else simulate(scenario)
     return Backtest(strategy, spec, bars.version, scenario, made, notes)
 
 
 def scenario_of(strategy: Strategy, bars: Bars, spec: RunSpec, funding: Rates) -> Scenario:
     """What `spec` and `strategy` say about the bars after the warm-up."""
     first = strategy.warmup
-    priced, targets = executable(bars, strategy.target_values(bars)[first:], first)
-    traded = priced.rows(first, len(bars))
+    traded = priced(bars).rows(first, len(bars))
     stops = {name: grid if len(grid) == 1 else grid[first:] for name, grid in distances(strategy, bars).items()}
     return Scenario(
         bars=traded,
-        targets=traded.frame(targets),
+        targets=traded.frame(waiting(strategy.target_values(bars)[first:], bars, first)),
         terms=Terms(
             fee=spec.fee,
             maker_fee=spec.fee if spec.maker_fee is None else spec.maker_fee,

@@ -13,6 +13,8 @@ from cashup.strategies.strategy import Strategy
 from cashup.strategies.symbols import is_contract
 from cashup.strategies.timeframes import known_rows
 
+Grid = NDArray[np.float64]
+
 
 def load_bars(lake: Lake, strategy: Strategy, spec: RunSpec, *, warmup: int | None = None) -> Bars:
     """The bars that `spec` names for `strategy`, with its warm-up (or a longer one) before them.
@@ -39,39 +41,52 @@ def load_bars(lake: Lake, strategy: Strategy, spec: RunSpec, *, warmup: int | No
     return bars.split(strategy.symbols)
 
 
-def executable(bars: Bars, targets: NDArray[np.float64]) -> tuple[Bars, NDArray[np.float64]]:
-    """Bars and targets (n x symbols) as an engine takes them, when a candidate of a universe has no bar at some times.
+def priced(bars: Bars) -> Bars:
+    """Bars as an engine takes them: where a candidate of a universe has no bar, the last close stands for its prices.
 
-    Where there is no bar, the last close stands for its prices (before the first bar: that bar's open), so what is held
-    keeps its value; and a target that would be executed there waits for the next bar that exists.
+    Before its first bar that is the bar's open. So what is held keeps its value.
     """
     missing = np.isnan(bars.values[3])
     if not missing.any():
-        return bars, targets
-    rows = np.where(missing, 0, np.arange(len(bars))[:, None])
-    last = np.maximum.accumulate(rows, axis=0)
-    columns = np.arange(len(bars.symbols))
-    stand_in = bars.values[3][last, columns]
-    first = np.argmin(missing, axis=0)
-    stand_in = np.where(np.isnan(stand_in), bars.values[0][first, columns], stand_in)
-    if bool(missing.all(axis=0).any()):
-        stand_in = np.where(np.isnan(stand_in), 1.0, stand_in)  # it never trades: its target is 0 all the time
+        return bars
     values = bars.values.copy()
-    values[:4] = np.where(missing, stand_in, values[:4])
-    values[4] = np.where(missing, 0.0, values[4])
-    filled = Bars(bars.times, bars.symbols, bars.timeframe, values, version=bars.version, filled=bars.filled)
-    return filled, _waiting(targets, missing)
+    values[:4] = np.where(missing, _stand_in(bars, missing), values[:4])
+    values[4][missing] = 0.0
+    return Bars(
+        bars.times,
+        bars.symbols,
+        bars.timeframe,
+        values,
+        version=bars.version,
+        filled=bars.filled,
+        watched=bars.watched,
+        beside=bars.beside,
+    )
 
 
-def _waiting(targets: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Targets that hold from bar to bar, NaN (keep) where the next bar is missing."""
-    known = np.where(np.isnan(targets), 0, np.arange(len(targets))[:, None])
-    held = np.take_along_axis(targets, np.maximum.accumulate(known, axis=0), axis=0)
-    held[:-1][missing[1:]] = np.nan
+def waiting(targets: Grid, bars: Bars, first: int) -> Grid:
+    """Targets as an engine takes them: one that would be executed where there is no bar waits for the next that exists.
+
+    `targets` has a row for each of `bars` from position `first` on (n x symbols; the last ones may be without).
+    """
+    missing = np.isnan(bars.values[3, first + 1 :])[: len(targets)]
+    if not missing.any():
+        return targets
+    rows = np.where(np.isnan(targets), 0, np.arange(len(targets))[:, None])
+    held: Grid = np.take_along_axis(targets, np.maximum.accumulate(rows, axis=0), axis=0)
+    held[: len(missing)][missing] = np.nan
     return held
 
 
-def _known(lake: Lake, exchange: str, kind: str, bars: Bars) -> NDArray[np.float64]:
+def _stand_in(bars: Bars, missing: NDArray[np.bool_]) -> Grid:
+    """The last close, n x symbols; before the first bar its open, and 1 for a symbol without any bar."""
+    rows = np.where(missing, 0, np.arange(len(bars))[:, None])
+    closes: Grid = np.take_along_axis(bars.values[3], np.maximum.accumulate(rows, axis=0), axis=0)
+    opens = bars.values[0][np.argmin(missing, axis=0), np.arange(len(bars.symbols))]
+    return np.where(np.isnan(closes), np.nan_to_num(opens, nan=1.0), closes)
+
+
+def _known(lake: Lake, exchange: str, kind: str, bars: Bars) -> Grid:
     """The newest value of `kind` that was known at each bar's close, n x symbols; NaN for spot symbols."""
     grid = np.full((len(bars), len(bars.symbols)), np.nan)
     for column, symbol in enumerate(bars.symbols):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from cashup.markets.lake import Lake
 from cashup.research.backtest import Backtest, backtest, bars_of, rates_of
-from cashup.research.history import executable
+from cashup.research.history import priced, waiting
 from cashup.research.result import Result
 from cashup.research.spec import RunSpec
 from cashup.research.venue import funding_rates, ideal_markets, orders_of, payments_of, venue_markets
@@ -119,16 +119,16 @@ def replay_report(strategy: Strategy, lake: Lake, spec: RunSpec, *, decisions: D
     bars = bars_of(strategy, spec, lake)
     rates, _ = rates_of(strategy, bars, spec)
     tested = backtest(strategy, bars, replace(spec, venue_limits=False), funding=rates)
-    priced, targets = executable(bars, ask(strategy, bars, decisions), strategy.warmup)
-    funding = funding_rates(tested.scenario.funding)
+    shown, funding = priced(bars), funding_rates(tested.scenario.funding)
+    targets = waiting(ask(strategy, bars, decisions), bars, strategy.warmup)
 
     def on(markets: Mapping[Symbol, Market]) -> Replayed:
         capital, slippage = exact(spec.capital), exact(spec.slippage)
-        return replay(strategy, priced, markets, capital=capital, slippage=slippage, decisions=targets, funding=funding)
+        return replay(strategy, shown, markets, capital=capital, slippage=slippage, decisions=targets, funding=funding)
 
     ideal, venue = on(ideal_markets(strategy, spec)), on(venue_markets(lake, strategy, spec))
     parity = compare(backtest_record(tested, bars), Record.of("replay", ideal), tolerance=TOLERANCE)
-    return ReplayReport(tested, Replay(strategy, priced, ideal), Replay(strategy, priced, venue), parity)
+    return ReplayReport(tested, Replay(strategy, shown, ideal), Replay(strategy, shown, venue), parity)
 
 
 def backtest_record(tested: Backtest, bars: Bars) -> Record:

@@ -1,0 +1,165 @@
+"""What a strategy sees of the lake, in a backtest and in a replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cashup as cu
+from cashup.errors import DataError, NotebookError
+from cashup.markets.lake import Lake
+from cashup.markets.synthetic import generate, generate_funding, generate_open_interest
+from cashup.research.backtest import backtest
+from cashup.research.history import load_bars
+from cashup.research.replay import replay_report
+from cashup.research.spec import RunSpec
+
+HOUR = 3_600_000
+START = 1_735_689_600_000  # 2025-01-01
+DAYS = 24 * HOUR
+PERPETUAL = "BTC/USDT:USDT"
+SPEC = RunSpec(exchange="gate", start="2025-01-08")
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """Ten days of four spot symbols, of which XRP was listed late and then missed a day, and a perpetual."""
+    monkeypatch.setenv("CASHUP_HOME", str(tmp_path))
+    lake = Lake(tmp_path / "lake")
+    for symbol in ("BTC/USDT", "ETH/USDT", "SOL/USDT", PERPETUAL):
+        lake.write("gate", symbol, "1h", generate(symbol, "1h", START, 240, seed=1))
+    late = generate("XRP/USDT", "1h", START + 3 * DAYS, 24 * 7, seed=1)
+    late["volume"] *= 1000
+    lake.write("gate", "XRP/USDT", "1h", pd.concat([late.iloc[: 24 * 5], late.iloc[24 * 6 :]]))
+    lake.write_series("funding", "gate", PERPETUAL, generate_funding(PERPETUAL, START + DAYS, START + 10 * DAYS, 1))
+    interest = generate_open_interest(PERPETUAL, START, START + 10 * DAYS, 1)
+    lake.write_series("open_interest", "gate", PERPETUAL, interest)
+    return lake
+
+
+def strategy(target: Any, **changes: Any) -> cu.Strategy:
+    return cu.Strategy(target, **{"symbols": ["ETH/USDT"], "timeframe": "1h", "warmup": 48} | changes)
+
+
+def follow(bars: cu.Bars) -> pd.DataFrame:
+    """Hold what is traded while the watched symbol rises."""
+    rising = (bars.watch.close.diff(5) > 0).any(axis=1).to_numpy()
+    return (bars.close > 0) & rising[:, None]
+
+
+def test_watched_symbols_are_beside_the_traded_ones_on_the_same_times(lake: Lake) -> None:
+    bars = load_bars(lake, strategy(follow, watch=["BTC/USDT", "XRP/USDT"]), SPEC)
+    assert bars.symbols == ("ETH/USDT",)
+    assert bars.watch.symbols == ("BTC/USDT", "XRP/USDT")
+    assert bars.watch.index.equals(bars.index)
+    assert bars.watch.close["BTC/USDT"].equals(lake.read("gate", "BTC/USDT", "1h")["close"].reindex(bars.index))
+    assert len(bars) == 48 + 3 * 24 - 24, "the day that XRP misses is in none of the frames"
+    with pytest.raises(NotebookError, match="watch="):
+        load_bars(lake, strategy(follow), SPEC).watch  # noqa: B018
+
+
+def test_the_data_version_covers_what_is_watched(lake: Lake) -> None:
+    watching = strategy(follow, watch=["BTC/USDT"])
+    bars = load_bars(lake, watching, SPEC)
+    tested = backtest(watching, bars, SPEC)
+    changed = lake.read("gate", "BTC/USDT", "1h")
+    changed.iloc[200, 4] += 1
+    lake.write("gate", "BTC/USDT", "1h", changed)
+    assert load_bars(lake, watching, SPEC).version != bars.version == tested.data_version
+    again = RunSpec(exchange="gate", start="2025-01-08", data_version=bars.version)
+    assert np.array_equal(load_bars(lake, watching, again).watch.values, bars.watch.values)
+
+
+def test_funding_and_open_interest_are_what_was_known_at_the_close(lake: Lake) -> None:
+    s = strategy(follow, symbols=[PERPETUAL], watch=["BTC/USDT"], sees=["funding", "open_interest"])
+    bars = load_bars(lake, s, RunSpec(exchange="gate"))
+    rates = lake.funding("gate", PERPETUAL)
+    assert bars.funding[PERPETUAL].iloc[:23].isna().all()
+    assert bars.funding[PERPETUAL].iloc[23] == rates.iloc[0], "due at midnight, when the bar of 23:00 closes"
+    assert bars.funding[PERPETUAL].iloc[30] == rates.iloc[0]
+    assert bars.funding[PERPETUAL].iloc[31] == rates.iloc[1]
+    interest = lake.open_interest("gate", PERPETUAL)
+    assert bars.open_interest[PERPETUAL].iloc[10] == interest.iloc[11]
+    assert bars.watch.funding["BTC/USDT"].isna().all(), "spot has none"
+    assert bars.rows(20, 40).funding.equals(bars.funding.iloc[20:40])
+
+
+def test_what_is_not_asked_for_is_not_there(lake: Lake) -> None:
+    bars = load_bars(lake, strategy(follow, symbols=[PERPETUAL]), SPEC)
+    with pytest.raises(NotebookError, match=r"sees=\['funding'\]"):
+        bars.funding  # noqa: B018
+    lake.write("gate", "ETH/USDT:USDT", "1h", generate("ETH/USDT:USDT", "1h", START, 240, seed=1))
+    with pytest.raises(DataError, match="the strategy sees funding, and"):
+        load_bars(lake, strategy(follow, symbols=["ETH/USDT:USDT"], sees=["funding"]), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sees": "funding"}, "sees is a list"),
+        ({"sees": ["fundings"]}, "did you mean 'funding'"),
+        ({"sees": ["funding"]}, "spot symbols have no funding"),
+    ],
+)
+def test_what_cannot_be_seen_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(NotebookError, match=words):
+        strategy(follow, **options)
+
+
+def windows_agree(s: cu.Strategy, bars: cu.Bars) -> pd.DataFrame:
+    targets = s.targets(bars)
+    for row in range(s.warmup, len(bars)):
+        decided = np.array(list(s.decide(bars.rows(row - s.warmup, row + 1)).values()))
+        assert np.array_equal(decided, targets.to_numpy()[row], equal_nan=True), bars.index[row]
+    return targets
+
+
+def test_windows_give_the_targets_of_the_whole_with_watched_symbols_and_funding(lake: Lake) -> None:
+    def carry(bars: cu.Bars) -> pd.DataFrame:
+        return (bars.funding > 0.0001) & (bars.open_interest.diff(3) > 0) & follow(bars)
+
+    s = strategy(carry, symbols=[PERPETUAL], watch=["BTC/USDT"], sees=["funding", "open_interest"])
+    assert windows_agree(s, load_bars(lake, s, SPEC)).nunique().tolist() == [2]
+
+
+def test_replay_agrees_with_the_backtest_of_a_strategy_that_watches(lake: Lake) -> None:
+    report = replay_report(strategy(follow, watch=["BTC/USDT"]), lake, SPEC)
+    assert report.parity.equal, report.report()
+    assert len(report.backtest.orders) > 4
+
+
+def universe_of_four() -> cu.Strategy:
+    def equal(bars: cu.Bars) -> pd.DataFrame:
+        return bars.universe * 0.5
+
+    return strategy(
+        equal,
+        symbols=["BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT"],
+        universe=cu.Universe(top=2, over="1d", listed="1d", every="1d"),
+        warmup=24 * 3,
+    )
+
+
+def test_a_universe_sees_candidates_without_bars_and_trades_them_when_they_have_some(lake: Lake) -> None:
+    s = universe_of_four()
+    spec = RunSpec(exchange="gate", start="2025-01-04")
+    bars = load_bars(lake, s, spec)
+    assert len(bars) == 240
+    assert bars.close["XRP/USDT"].isna().sum() == 24 * 4
+    targets = windows_agree(s, bars)
+    assert targets["XRP/USDT"].max() == 0.5
+    tested = backtest(s, bars, spec)
+    assert np.isfinite(tested.equity).all()
+    there = bars.index[bars.close["XRP/USDT"].notna()]
+    traded = tested.orders[tested.orders["symbol"] == "XRP/USDT"]
+    assert len(traded) >= 2
+    assert traded["timestamp"].isin(there).all(), "never where there is no bar"
+
+
+def test_replay_agrees_with_the_backtest_of_a_universe(lake: Lake) -> None:
+    report = replay_report(universe_of_four(), lake, RunSpec(exchange="gate", start="2025-01-04"))
+    assert report.parity.equal, report.report()
