@@ -44,6 +44,7 @@ def walkforward(
     from cashup.research.candidates import load_candidates, loader_of
     from cashup.research.space import space
     from cashup.research.walkforward import bars_for, walk_forward
+    from cashup.research.walkpage import walk_page
 
     spec = spec_of(start=start, end=end, exchange=exchange, capital=capital, fee=fee, slippage=slippage)
     params, ranges = read_params(notebook, param), _ranges(notebook, grid)
@@ -55,7 +56,7 @@ def walkforward(
     bars = bars_for(candidates, spec)
     with _bar(len(candidates)) as progress:
         made = walk_forward(candidates, bars, spec, scheme=scheme, objective=objective, progress=progress, **lengths)
-    output = keep(spec, "walkforward", made.to_json(), made.html(f"{notebook.stem}: walk-forward"))
+    output = keep(spec, "walkforward", made.to_json(), walk_page(made, f"{notebook.stem}: walk-forward"))
     made.trials.to_parquet(output.with_name("trials.parquet"))
     about: dict[str, Any] = {
         "data_version": made.data_version,

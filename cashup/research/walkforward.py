@@ -142,12 +142,6 @@ class WalkForward(Result):
             said += f"; deflated Sharpe {self.deflated.dsr:.0%}"
         return f"{said}."
 
-    def html(self, title: str = "Walk-forward") -> str:
-        """The report as one HTML file that needs nothing else."""
-        from cashup.research.walkpage import walk_page
-
-        return walk_page(self, title)
-
     def to_json(self) -> dict[str, Any]:
         """Everything but the series: ratios instead of percent, None where there is no figure."""
         plan = self.walk.plan

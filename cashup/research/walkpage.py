@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cashup.research.page import Section, page
-
-if TYPE_CHECKING:
-    from cashup.research.walkforward import WalkForward
+from cashup.research.walkforward import WalkForward
 
 
 def walk_page(made: WalkForward, title: str) -> str:
