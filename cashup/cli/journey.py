@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from cashup.client import Row
+    from cashup.research.tearsheet import TearSheet
     from cashup.trading.parity import Line, Parity
     from cashup.workers.live_run import LiveRun
 
@@ -240,16 +241,12 @@ class Journey:
         text = self.home / "parity.txt"
         text.write_text(found.report() + "\n")
         self.report.artefacts["parity_report"] = str(text)
-        page = self.home / "tear-sheet.html"
-        page.write_text(self._tear_sheet())
-        self.report.artefacts["tear_sheet"] = str(page)
+        self.report.artefacts["tear_sheet"] = str(self._tear_sheet().save(self.home / "tear-sheet.html"))
 
-    def _tear_sheet(self) -> str:
-        from cashup.research.tearsheet import tear_sheet
-
+    def _tear_sheet(self) -> TearSheet:
         made = {name: str(self.report.backtest[name]) for name in ("notebook_hash", "data_version", "run_id")}
         title = f"{self.notebook.stem}, live on a simulated Gate.io"
-        return tear_sheet(self._live_run(), title=title, notes=self.report.sentences(), facts=made)
+        return self._live_run().tear_sheet(title=title, notes=self.report.sentences(), facts=made)
 
     def _live_run(self) -> LiveRun:
         import numpy as np

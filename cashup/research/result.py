@@ -1,73 +1,65 @@
-"""What came of a run: the same object for a backtest and for a finished live run."""
+"""What came of a run: the same object for a backtest and for a finished live run, with its pictures."""
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from cashup.clock import timeframe_millis
-from cashup.research.statistics import metrics, statistics
-from cashup.research.trades import no_funding, trades_of
+from cashup.research.performance import Performance
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from cashup.research.compare import Comparison
+    from cashup.research.tearsheet import TearSheet
 
-class Result:
-    """Equity, orders and trades of a run, its statistics and its picture.
+
+class Result(Performance):
+    """A run as a notebook has it: `stats() plot() tear_sheet() save() compare()`, `equity orders trades funding`.
 
     `equity`: Series in quote currency at each bar's close, indexed by the bar's open time (tz-aware UTC, ms).
-    `orders`: one row per executed order, columns `timestamp symbol side quantity price fee
-    reason`.
+    `orders`: one row per executed order, columns `timestamp symbol side quantity price fee reason`.
     `close`: the closes of the same bars, time x symbol. `capital`: the equity before the first bar.
     `funding`: one row per payment of a perpetual, columns `timestamp symbol amount` (quote, negative when paid).
+    `bars`: the same bars with all their prices, where they are known; pictures draw candles from them.
+    `notes`: what a reader of the figures should know, a sentence each.
     """
 
-    title = "run"
+    def plot(self, kind: str = "overview", **options: Any) -> go.Figure:
+        """A still picture.
 
-    def __init__(
-        self,
-        *,
-        equity: pd.Series[float],
-        orders: pd.DataFrame,
-        close: pd.DataFrame,
-        timeframe: str,
-        capital: float,
-        funding: pd.DataFrame | None = None,
-    ) -> None:
-        self.equity = equity
-        self.orders = orders
-        self.close = close
-        self.timeframe = timeframe
-        self.capital = capital
-        self.funding = no_funding() if funding is None else funding
-
-    @cached_property
-    def trades(self) -> pd.DataFrame:
-        """One row per exit, and per position that is still open: entry, exit, fees, pnl, return, status."""
-        return trades_of(self.orders, self.close)
-
-    def stats(self) -> pd.Series[Any]:
-        """The figures of the run by label, annualised with 365 days."""
-        return self._statistics.copy()
-
-    def metrics(self) -> dict[str, float | int | None]:
-        """The main figures as JSON: ratios instead of percent, None where there is none."""
-        return metrics(self._statistics)
-
-    def plot(self) -> go.Figure:
-        """A still picture: equity, drawdown, and for one symbol the close with its trades."""
+        `kind`: `overview` (equity, drawdown, and for one symbol the close with its orders), `equity`, `drawdown`,
+        `monthly`, `rolling`, `trades` (options `symbol`, `start`, `end` in UTC), `distribution` or `exposure`.
+        Raises UsageError for any other.
+        """
         from cashup.research.plot import figure
 
-        title = f"{', '.join(map(str, self.close.columns))} {self.timeframe}, {self.title}"
-        return figure(self.equity, self.orders, self.close, capital=self.capital, title=title)
+        return figure(self, kind, **options)
 
-    @cached_property
-    def _statistics(self) -> pd.Series[Any]:
-        bar = pd.Timedelta(milliseconds=timeframe_millis(self.timeframe))
-        return statistics(self.equity, self.orders, self.trades, self.close, bar, self.capital)
+    def tear_sheet(
+        self, *, title: str | None = None, notes: Sequence[str] = (), facts: Mapping[str, str] | None = None
+    ) -> TearSheet:
+        """Everything about the run, shown in the notebook; its `save(path)` writes one file that needs nothing else.
+
+        `notes` are sentences about the run, `facts` what it was made of (hashes, parameters).
+        """
+        from cashup.research.tearsheet import TearSheet
+
+        return TearSheet(self, title=title, notes=notes, facts=facts)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the tear sheet to `path` (`.html`: one self-contained page, `.png`: a picture) and return the path.
+
+        Raises UsageError for any other ending.
+        """
+        return self.tear_sheet().save(path)
+
+    def compare(self, *others: Result, names: Sequence[str] = ()) -> Comparison:
+        """This run beside `others`: a table of their figures and their equity in one picture, each starting at 1."""
+        from cashup.research.compare import compare
+
+        return compare([self, *others], names=names)
 
     def __repr__(self) -> str:
         stats = self._statistics
@@ -77,3 +69,12 @@ class Result:
             f"{span}: {stats['Total Return [%]']:+.2f} %, "
             f"{stats['Total Trades']} trades, Sharpe {stats['Sharpe Ratio']:.2f}>"
         )
+
+    def _repr_html_(self) -> str:
+        from cashup.research.card import card
+
+        return card(self)
+
+    def __dir__(self) -> list[str]:
+        """What a notebook completes: the public names."""
+        return sorted(name for name in super().__dir__() if not name.startswith("_"))

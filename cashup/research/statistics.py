@@ -2,6 +2,7 @@
 
 Returns are bar by bar (cash and positions at each close); yearly figures take 365 days of 24 hours for a year and a
 risk-free rate of zero. The labels are vectorbt's where vectorbt has the figure, and then the value is vectorbt's too.
+docs/statistics.md holds every formula.
 """
 
 from __future__ import annotations
@@ -12,10 +13,46 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cashup.research.trades import DUST, positions_of
+from cashup.research.drawdown import drawdown_of, longest, ulcer_index
+from cashup.research.exposure import exposure_of, turnover_of
+from cashup.research.monthly import daily_returns
+from cashup.research.ratio import ratio
+from cashup.research.tradestats import trade_statistics
 
 YEAR = pd.Timedelta(days=365)
 NAN = float("nan")
+TAIL = 0.05
+"""The share of the worst bars that value at risk and tail ratio speak of, as vectorbt has it."""
+
+METRICS = {
+    "total_return": ("Total Return [%]", 100),
+    "benchmark_return": ("Benchmark Return [%]", 100),
+    "cagr": ("CAGR [%]", 100),
+    "volatility": ("Annualized Volatility [%]", 100),
+    "sharpe": ("Sharpe Ratio", 1),
+    "sortino": ("Sortino Ratio", 1),
+    "calmar": ("Calmar Ratio", 1),
+    "omega": ("Omega Ratio", 1),
+    "max_drawdown": ("Max Drawdown [%]", 100),
+    "ulcer_index": ("Ulcer Index", 1),
+    "value_at_risk": ("Value at Risk", 1),
+    "tail_ratio": ("Tail Ratio", 1),
+    "best_day": ("Best Day [%]", 100),
+    "worst_day": ("Worst Day [%]", 100),
+    "exposure": ("Exposure Time [%]", 100),
+    "gross_exposure": ("Avg Gross Exposure [%]", 100),
+    "net_exposure": ("Avg Net Exposure [%]", 100),
+    "turnover": ("Annualized Turnover [x]", 1),
+    "win_rate": ("Win Rate [%]", 100),
+    "profit_factor": ("Profit Factor", 1),
+    "expectancy": ("Expectancy", 1),
+    "sqn": ("SQN", 1),
+    "fees": ("Total Fees Paid", 1),
+    "funding": ("Total Funding Paid", 1),
+    "final_equity": ("End Value", 1),
+    "bars_per_year": ("Bars a Year", 1),
+}
+"""A metric's name -> the label of its figure, and what that is divided by to be a ratio."""
 
 
 def statistics(
@@ -25,82 +62,52 @@ def statistics(
     close: pd.DataFrame,
     bar: pd.Timedelta,
     capital: float,
+    funding: pd.DataFrame | None = None,
 ) -> pd.Series[Any]:
     """Every figure of a run, by label.
 
-    `equity` and `close` (time x symbol) are indexed by bar, `orders` and `trades` as in `trades.py`, `bar` is the
-    length of one bar, `capital` the equity before the first bar. A run without a bar has no figures but these.
+    `equity` and `close` (time x symbol) are indexed by bar, `orders`, `trades` and `funding` as in `trades.py`, `bar`
+    is the length of one bar, `capital` the equity before the first bar. A run without a bar has no figures but these.
     """
     if equity.empty:
-        return _without_bars(trades, capital)
+        return _without_bars(trades, capital, bar)
     returns = returns_of(equity, capital)
-    bars_a_year = YEAR / bar
-    years = len(equity) / bars_a_year
-    total = equity.iloc[-1] / capital - 1
-    grown = float((1 + total) ** (1 / years) - 1) if total > -1 else -1.0
     drawdown = drawdown_of(equity, capital)
-    worst = float(-drawdown.min())
-    exposure = _exposure(equity, orders, close)
-    daily = _daily(equity, capital)
-    return pd.Series(
-        {
-            "Start": equity.index[0],
-            "End": equity.index[-1],
-            "Period": len(equity) * bar,
-            "Start Value": capital,
-            "End Value": float(equity.iloc[-1]),
-            "Total Return [%]": float(total) * 100,
-            "Benchmark Return [%]": float((close.iloc[-1] / close.iloc[0] - 1).mean()) * 100,
-            "CAGR [%]": grown * 100,
-            "Volatility (ann.) [%]": float(returns.std(ddof=1)) * np.sqrt(bars_a_year) * 100,
-            "Max Gross Exposure [%]": float(exposure.max()) * 100,
-            "Exposure Time [%]": float((exposure > 0).mean()) * 100,
-            "Total Fees Paid": float(orders["fee"].sum()),
-            "Max Drawdown [%]": worst * 100,
-            "Max Drawdown Duration": _longest_drawdown(drawdown) * bar,
-            "Best Day [%]": float(daily.max()) * 100,
-            "Worst Day [%]": float(daily.min()) * 100,
-        }
-        | _trade_statistics(trades)
-        | {
-            "Sharpe Ratio": _ratio(returns.mean() * np.sqrt(bars_a_year), returns.std(ddof=1)),
-            "Calmar Ratio": _ratio(grown, worst),
-            "Omega Ratio": _ratio(returns[returns > 0].sum(), -returns[returns < 0].sum()),
-            "Sortino Ratio": _ratio(returns.mean() * np.sqrt(bars_a_year), _downside(returns)),
-        },
-        name="statistics",
-        dtype=object,
-    )
-
-
-def _without_bars(trades: pd.DataFrame, capital: float) -> pd.Series[Any]:
-    """The figures of a run that was stopped before its first bar."""
-    nothing: dict[str, Any] = dict.fromkeys(
-        ["CAGR [%]", "Benchmark Return [%]", "Sharpe Ratio", "Sortino Ratio", "Calmar Ratio", "Omega Ratio"], NAN
-    )
-    about = {"Start": pd.NaT, "End": pd.NaT, "Period": pd.Timedelta(0), "Start Value": capital, "End Value": capital}
-    zero = {"Total Return [%]": 0.0, "Max Drawdown [%]": 0.0, "Total Fees Paid": 0.0}
-    return pd.Series(about | zero | _trade_statistics(trades) | nothing, name="statistics", dtype=object)
+    years = len(equity) * bar / YEAR
+    total = float(equity.iloc[-1]) / capital - 1
+    grown = float((1 + total) ** (1 / years) - 1) if total > -1 else -1.0
+    figures = _what_came(equity, close, bar, capital) | {
+        "CAGR [%]": grown * 100,
+        "Annualized Volatility [%]": float(returns.std(ddof=1)) * np.sqrt(YEAR / bar) * 100
+        if len(returns) > 1
+        else NAN,
+    }
+    figures |= _market_time(equity, orders, close, years)
+    figures |= {
+        "Total Fees Paid": float(orders["fee"].sum()),
+        "Total Funding Paid": _paid(funding),
+        "Max Drawdown [%]": float(-drawdown.min()) * 100,
+        "Max Drawdown Duration": longest(drawdown) * bar,
+        "Ulcer Index": ulcer_index(drawdown),
+    }
+    figures |= _days(equity, capital) | trade_statistics(trades)
+    figures |= _ratios(returns, YEAR / bar, grown, float(-drawdown.min()))
+    return pd.Series(figures | _annualisation(bar), name="statistics", dtype=object)
 
 
 def metrics(stats: pd.Series[Any]) -> dict[str, float | int | None]:
     """The figures that a run is known by, as JSON has them: ratios, not percent; None where there is none."""
-    figures = {
-        "total_return": stats["Total Return [%]"] / 100,
-        "benchmark_return": stats["Benchmark Return [%]"] / 100,
-        "cagr": stats["CAGR [%]"] / 100,
-        "sharpe": stats["Sharpe Ratio"],
-        "sortino": stats["Sortino Ratio"],
-        "calmar": stats["Calmar Ratio"],
-        "max_drawdown": stats["Max Drawdown [%]"] / 100,
-        "win_rate": stats["Win Rate [%]"] / 100,
-        "profit_factor": stats["Profit Factor"],
-        "expectancy": stats["Expectancy"],
-        "fees": stats["Total Fees Paid"],
-        "final_equity": stats["End Value"],
-    }
-    finite = {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}
-    return finite | {"trades": int(stats["Total Trades"])}
+    figures: dict[str, float | int | None] = {}
+    for name, (label, unit) in METRICS.items():
+        value = float(stats[label]) / unit
+        figures[name] = value if np.isfinite(value) else None
+    lasted = stats["Max Drawdown Duration"] / pd.Timedelta(days=1)
+    return figures | {"max_drawdown_days": float(lasted), "trades": int(stats["Total Trades"])}
+
+
+def annualisation_of(bar: pd.Timedelta) -> str:
+    """How the yearly figures of a run with bars of length `bar` were made, as a sentence."""
+    return f"365 days, {YEAR / bar:,.0f} bars a year, risk-free 0"
 
 
 def returns_of(equity: pd.Series[float], capital: float) -> NDArray[np.float64]:
@@ -111,62 +118,71 @@ def returns_of(equity: pd.Series[float], capital: float) -> NDArray[np.float64]:
     return changed
 
 
-def drawdown_of(equity: pd.Series[float], capital: float) -> pd.Series[float]:
-    """How far equity is below its highest value so far, as a ratio of 0 or less."""
-    values = equity.to_numpy(dtype=np.float64)
-    return pd.Series(values / np.maximum.accumulate(np.maximum(values, capital)) - 1, equity.index, name="drawdown")
-
-
-def _trade_statistics(trades: pd.DataFrame) -> dict[str, Any]:
-    closed = trades[trades["status"] == "closed"]
-    still = trades[trades["status"] == "open"]
-    won, lost = closed[closed["pnl"] > 0], closed[closed["pnl"] < 0]
-    lasted = closed["exit_time"] - closed["entry_time"]
-    count = len(closed)
+def _what_came(equity: pd.Series[float], close: pd.DataFrame, bar: pd.Timedelta, capital: float) -> dict[str, Any]:
     return {
-        "Total Trades": len(trades),
-        "Total Closed Trades": count,
-        "Total Open Trades": len(still),
-        "Open Trade PnL": float(still["pnl"].sum()),
-        "Win Rate [%]": len(won) / count * 100 if count else NAN,
-        "Best Trade [%]": closed["return"].max() * 100,
-        "Worst Trade [%]": closed["return"].min() * 100,
-        "Avg Winning Trade [%]": won["return"].mean() * 100,
-        "Avg Losing Trade [%]": lost["return"].mean() * 100,
-        "Avg Winning Trade Duration": lasted[won.index].mean(),
-        "Avg Losing Trade Duration": lasted[lost.index].mean(),
-        "Profit Factor": _ratio(won["pnl"].sum(), -lost["pnl"].sum()),
-        "Expectancy": closed["pnl"].mean(),
-        "SQN": _ratio(closed["pnl"].mean() * np.sqrt(count), closed["pnl"].std(ddof=1)) if count > 1 else NAN,
+        "Start": equity.index[0],
+        "End": equity.index[-1],
+        "Period": len(equity) * bar,
+        "Start Value": capital,
+        "End Value": float(equity.iloc[-1]),
+        "Total Return [%]": (float(equity.iloc[-1]) / capital - 1) * 100,
+        "Benchmark Return [%]": float((close.iloc[-1] / close.iloc[0] - 1).mean()) * 100,
     }
 
 
-def _exposure(equity: pd.Series[float], orders: pd.DataFrame, close: pd.DataFrame) -> NDArray[np.float64]:
-    held = (positions_of(orders, close).abs() * close).sum(axis=1).to_numpy()
-    # What lots leave of a closed position is no exposure.
-    exposure: NDArray[np.float64] = np.where(held > DUST * equity.to_numpy(), held / equity.to_numpy(), 0.0)
-    return exposure
+def _without_bars(trades: pd.DataFrame, capital: float, bar: pd.Timedelta) -> pd.Series[Any]:
+    """The figures of a run that was stopped before its first bar."""
+    about = {"Start": pd.NaT, "End": pd.NaT, "Period": pd.Timedelta(0), "Start Value": capital, "End Value": capital}
+    zero = dict.fromkeys(["Total Return [%]", "Max Drawdown [%]", "Total Fees Paid", "Total Funding Paid"], 0.0)
+    known = about | zero | trade_statistics(trades) | {"Max Drawdown Duration": pd.Timedelta(0)} | _annualisation(bar)
+    nothing = {label: NAN for label, _ in METRICS.values() if label not in known}
+    return pd.Series(known | nothing, name="statistics", dtype=object)
 
 
-def _longest_drawdown(drawdown: pd.Series[float]) -> int:
-    """Bars of the longest stretch from the first bar below a peak to the first bar back at it (or the last bar)."""
-    below = np.concatenate([[False], drawdown.to_numpy() < 0, [False]])
-    edges = np.flatnonzero(np.diff(below.astype(np.int8)))
-    starts, ends = edges[::2], edges[1::2]
-    return int((ends - starts).max()) if len(starts) else 0
+def _annualisation(bar: pd.Timedelta) -> dict[str, Any]:
+    return {"Bars a Year": YEAR / bar, "Annualisation": annualisation_of(bar)}
 
 
-def _daily(equity: pd.Series[float], capital: float) -> pd.Series[float]:
-    last = equity.resample("1D").last().dropna()
-    return last / last.shift(1, fill_value=capital) - 1
+def _market_time(equity: pd.Series[float], orders: pd.DataFrame, close: pd.DataFrame, years: float) -> dict[str, float]:
+    exposure = exposure_of(equity, orders, close).to_numpy()
+    gross = np.abs(exposure).sum(axis=1)
+    return {
+        "Max Gross Exposure [%]": float(gross.max()) * 100,
+        "Avg Gross Exposure [%]": float(gross.mean()) * 100,
+        "Avg Net Exposure [%]": float(exposure.sum(axis=1).mean()) * 100,
+        "Exposure Time [%]": float((gross > 0).mean()) * 100,
+        "Annualized Turnover [x]": turnover_of(equity, orders, years),
+    }
 
 
-def _downside(returns: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(np.minimum(returns, 0.0) ** 2)))
+def _paid(funding: pd.DataFrame | None) -> float:
+    """Funding paid, less what was received."""
+    return 0.0 - float(funding["amount"].sum()) if funding is not None else 0.0
 
 
-def _ratio(above: float, below: float) -> float:
-    """`above / below`; infinite when nothing stands below, NaN when neither is there."""
-    if below and np.isfinite(below):
-        return float(above / below)
-    return float("inf") if above > 0 and below == 0 else NAN
+def _days(equity: pd.Series[float], capital: float) -> dict[str, float]:
+    daily = daily_returns(equity, capital)
+    return {"Best Day [%]": float(daily.max()) * 100, "Worst Day [%]": float(daily.min()) * 100}
+
+
+def _ratios(returns: NDArray[np.float64], bars_a_year: float, grown: float, worst: float) -> dict[str, float]:
+    mean = float(returns.mean()) * np.sqrt(bars_a_year)
+    spread = float(returns.std(ddof=1)) if len(returns) > 1 else NAN
+    series: Any = pd.Series(returns)
+    low, high = (float(value) for value in np.percentile(returns, [100 * TAIL, 100 * (1 - TAIL)]))
+    return {
+        "Sharpe Ratio": ratio(mean, spread),
+        "Calmar Ratio": ratio(grown, worst),
+        "Omega Ratio": ratio(float(returns[returns > 0].sum()), float(-returns[returns < 0].sum())),
+        "Sortino Ratio": ratio(mean, float(np.sqrt(np.mean(np.minimum(returns, 0.0) ** 2)))),
+        "Skew": float(series.skew()),
+        "Kurtosis": float(series.kurt()),
+        "Tail Ratio": ratio(abs(high), abs(low)),
+        "Value at Risk": low,
+        "Conditional Value at Risk": _worst_mean(returns),
+    }
+
+
+def _worst_mean(returns: NDArray[np.float64]) -> float:
+    last = int((len(returns) - 1) * TAIL)
+    return float(np.partition(returns, last)[: last + 1].mean())
