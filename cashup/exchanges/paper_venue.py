@@ -154,7 +154,7 @@ class PaperAccount:
             return SendResult(ResultClass.REFUSED, label=label, message=message)
         asset, amount = self._needs(request)
         held = self.balances.get(asset, Balance(ZERO))
-        if amount > held.available:
+        if amount > max(held.available, ZERO):
             message = f"{amount} {asset} are needed, {held.available} are available"
             return SendResult(ResultClass.REFUSED, label="BALANCE_NOT_ENOUGH", message=message)
         self._set(asset, held.available - amount, held.reserved + amount)
@@ -259,7 +259,10 @@ class PaperAccount:
         if cost is None:
             price = request.price if request.type is OrderType.LIMIT else self._ask(request.symbol)
             cost = (request.quantity or ZERO) * (price or ZERO)
-        fee = max(market.taker_fee, market.maker_fee) if market.fee_in is FeeIn.QUOTE else ZERO
+        if market.fee_in is FeeIn.RECEIVED:
+            return market.quote, cost
+        may_rest = request.type is OrderType.LIMIT
+        fee = max(market.taker_fee, market.maker_fee) if may_rest else market.taker_fee
         return market.quote, cost * (1 + fee)
 
     def _ask(self, symbol: Symbol) -> Decimal | None:

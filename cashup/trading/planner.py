@@ -148,7 +148,7 @@ def plan_increases(
         if margin is None:
             draft = Draft(aim.symbol, side, aim.mark, aim.target, aim.desired, cost=value * (1 + slippage))
         else:
-            quantity = MONEY.divide(value, aim.mark)
+            quantity = +MONEY.divide(value, aim.mark)  # in the precision that venues and books count in
             draft = Draft(aim.symbol, side, aim.mark, aim.target, aim.desired, quantity=quantity, adds=True)
         drafts.append((value, draft))
     drafts.sort(key=lambda drafted: drafted[0])

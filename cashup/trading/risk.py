@@ -182,7 +182,7 @@ def insufficient_margin(draft: Draft, situation: Situation) -> Objection | None:
     if draft.value <= room:
         return None
     reason = f"{_text(draft.value)} {situation.market.quote} are wanted, the margin allows {_text(room)}"
-    fitting = replace(draft, quantity=MONEY.divide(room, draft.mark)) if room > 0 else None
+    fitting = replace(draft, quantity=+MONEY.divide(room, draft.mark)) if room > 0 else None
     return Objection("insufficient_margin", reason, fitting)
 
 
