@@ -1,0 +1,25 @@
+"""Every strategy that looks ahead is found, and no honest one is accused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cashup.research.checks.lookahead import check_lookahead
+from tests.checks.dishonest import LOOKING_AHEAD
+from tests.checks.honest import HONEST
+from tests.checks.subjects import notebook, subject
+
+
+@pytest.mark.parametrize("name", LOOKING_AHEAD)
+def test_looking_ahead_is_found(tmp_path: Path, name: str) -> None:
+    found = check_lookahead(subject(notebook(tmp_path, LOOKING_AHEAD[name])))
+    assert found.verdict == "failed", found
+    assert all(one.cause for one in found.evidence)
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_strategy_passes(tmp_path: Path, name: str) -> None:
+    found = check_lookahead(subject(notebook(tmp_path, HONEST[name])))
+    assert found.verdict == "passed", found
