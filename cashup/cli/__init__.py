@@ -20,11 +20,17 @@ from cashup.errors import CashUpError
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "the whole way from bars to a live worker, offline, with a report"),
     "up": ("up", "gateway, dashboards and JupyterLab until Ctrl-C"),
+    "init": ("init", "a new project: notebooks, deployments, a first strategy"),
+    "new": ("new", "a notebook from a template"),
     "doctor": ("doctor", "check this machine and this folder"),
     "data": ("data", "bars: bring them in, list them, check them"),
     "backtest": ("research", "run a notebook as a backtest"),
     "replay": ("replay", "run a notebook through the trading engine, bar by bar"),
+    "sweep": ("sweep", "try many parameter sets and rank them"),
+    "walkforward": ("walkforward", "choose parameters on one time, judge them on the next"),
+    "validate": ("validate", "would chance have done as well: significance, Monte Carlo, deflated Sharpe"),
     "runs": ("runs", "the registry of runs: list, show, compare, rerun"),
+    "promote": ("promote", "the gate: may this notebook trade?"),
     "live": ("live", "deployments: what runs, start, stop, logs"),
     "orders": ("trading", "orders"),
     "positions": ("trading", "positions"),
@@ -74,11 +80,23 @@ def _root() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code: 0 done, 1 the work failed, 2 wrong usage."""
+    """Run the command line and exit with its code: 0 done, 1 the work failed, 2 wrong usage.
+
+    Without `args` the words are this process's own, and a warm process may do the work (see `handover.py`).
+    """
     words = list(sys.argv[1:] if args is None else args)
+    if args is None and (code := _handed_over(words)) is not None:
+        sys.exit(code)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     sys.exit(_run(words, debug=debug))
+
+
+def _handed_over(words: list[str]) -> int | None:
+    from cashup.cli.handover import COMMANDS as WARM
+    from cashup.cli.handover import hand_over
+
+    return hand_over(words) if words[:1] and words[0] in WARM else None
 
 
 def _run(words: list[str], *, debug: bool) -> int:
