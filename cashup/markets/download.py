@@ -11,13 +11,14 @@ import pandas as pd
 
 from cashup.clock import Clock, WallClock, timeframe_millis
 from cashup.errors import UsageError
-from cashup.markets.health import check_health, grid_offset
+from cashup.markets.health import check_health
 from cashup.markets.importer import store_bars
 from cashup.markets.kinds import BESIDE
 from cashup.markets.lake import Lake
 from cashup.markets.public import PublicClient, Row
 from cashup.markets.synthetic import GENERATED
 from cashup.strategies.bars import FIELDS, to_index, to_times
+from cashup.strategies.timeframes import grid_offset
 from cashup.types import Millis
 
 Told = Callable[[str, int, int], None]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cashup.clock import isoformat, timeframe_millis
 from cashup.errors import DataError
 from cashup.strategies.bars import FIELDS, to_times
+from cashup.strategies.timeframes import grid_offset
 from cashup.types import Millis
 
 
@@ -102,12 +103,6 @@ def sound_rows(rows: NDArray[np.float64], follows: NDArray[np.bool_], timeframe:
 
 
 _GRID = "do not open on the {0} grid of UTC (another time zone, or another timeframe?)"
-_MONDAY = 4 * 86_400_000  # the epoch was a Thursday, and weeks open on Monday
-
-
-def grid_offset(step: Millis) -> Millis:
-    """Where in ms after the epoch the first bar of length `step` opens: 0, or a Monday for weeks."""
-    return _MONDAY % step if step % 604_800_000 == 0 else 0
 
 
 def _problem(times: NDArray[np.int64], bad: NDArray[np.bool_], code: str, words: str) -> Problem | None:

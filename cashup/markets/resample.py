@@ -7,8 +7,8 @@ import pandas as pd
 
 from cashup.clock import timeframe_millis
 from cashup.errors import DataError, UsageError
-from cashup.markets.health import grid_offset
 from cashup.strategies.bars import FIELDS, to_index, to_times
+from cashup.strategies.timeframes import longer_bars
 
 
 def resample(frame: pd.DataFrame, timeframe: str, longer: str) -> pd.DataFrame:
@@ -21,20 +21,8 @@ def resample(frame: pd.DataFrame, timeframe: str, longer: str) -> pd.DataFrame:
     step, length = timeframe_millis(timeframe), timeframe_millis(longer)
     if length <= step or length % step:
         raise UsageError(f"{longer} bars cannot be made of {timeframe} bars; choose a multiple, such as 1h of 1m")
-    times = to_times(frame.index)
-    opened = (times - grid_offset(length)) // length * length + grid_offset(length)
-    complete = (opened >= times[0]) & (opened + length <= times[-1] + step)
-    if not bool(complete.any()):
-        raise DataError(f"{len(times)} {timeframe} bars do not cover one {longer} bar; bring in more of them")
-    times, opened = times[complete], opened[complete]
-    values = {name: frame[name].to_numpy(dtype=np.float64)[complete] for name in FIELDS}
-    firsts = np.flatnonzero(np.diff(opened, prepend=opened[0] - 1))
-    lasts = np.r_[firsts[1:], len(opened)] - 1
-    data = {
-        "open": values["open"][firsts],
-        "high": np.maximum.reduceat(values["high"], firsts),
-        "low": np.minimum.reduceat(values["low"], firsts),
-        "close": values["close"][lasts],
-        "volume": np.add.reduceat(values["volume"], firsts),
-    }
-    return pd.DataFrame(data, index=to_index(opened[firsts]))
+    values = np.stack([frame[name].to_numpy(dtype=np.float64) for name in FIELDS])[:, :, None]
+    times, made = longer_bars(to_times(frame.index), values, step, length)
+    if not len(times):
+        raise DataError(f"{len(frame)} {timeframe} bars do not cover one {longer} bar; bring in more of them")
+    return pd.DataFrame(dict(zip(FIELDS, made[:, :, 0], strict=True)), index=to_index(times))

@@ -50,28 +50,11 @@ def loader_of(source: Load | Strategy | str | Path, params: Mapping[str, Any] | 
     """What makes strategies of `source`: a notebook's path, a strategy (with other `params`), or a function already."""
     fixed = dict(params or {})
     if isinstance(source, Strategy):
-        return lambda chosen: source_with(source, fixed | dict(chosen))
+        return lambda chosen: source.with_params(fixed | dict(chosen))
     if callable(source):
         return lambda chosen: source(fixed | dict(chosen))
     path = Path(source)
     return lambda chosen: load_strategy(path, fixed | dict(chosen))
-
-
-def source_with(strategy: Strategy, params: Mapping[str, Any]) -> Strategy:
-    """`strategy` with other values of its target's parameters; its warm-up stays, so it must suit all of them."""
-    return Strategy(
-        strategy.target,
-        symbols=strategy.symbols,
-        timeframe=strategy.timeframe,
-        warmup=strategy.warmup,
-        params=dict(strategy.params) | dict(params),
-        rebalance=strategy.rebalance,
-        leverage=strategy.leverage,
-        stop_loss=strategy.stop_loss,
-        take_profit=strategy.take_profit,
-        trailing_stop=strategy.trailing_stop,
-        watch=strategy.watch,
-    )
 
 
 def load_candidates(load: Load, sets: Sequence[Mapping[str, Any]]) -> Candidates:

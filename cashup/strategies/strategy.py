@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from types import MappingProxyType
 from typing import Any
 
@@ -91,6 +92,13 @@ class Strategy:
     def bar_millis(self) -> int:
         """The length of one bar in milliseconds."""
         return timeframe_millis(self.timeframe)
+
+    def with_params(self, params: Mapping[str, Any]) -> Strategy:
+        """The same strategy with other values of some of its target's parameters; its warm-up must suit them too."""
+        made = copy(self)
+        made.params = MappingProxyType(dict(self.params) | dict(params))
+        _check_params(made.target, made.params)
+        return made
 
     def targets(self, bars: Bars) -> pd.DataFrame:
         """The target of every bar: float64, time x symbol as in `bars.close`, NaN = keep.

@@ -150,3 +150,22 @@ def test_a_strategy_that_cannot_be_meant_is_refused_with_a_sentence(changes, sen
 
 def test_futures_symbols_are_ccxts():
     assert strategy(symbols=["BTC/USDT:USDT"]).symbols == ("BTC/USDT:USDT",)
+
+
+def test_other_parameters_leave_the_rest_as_it_is():
+    s = strategy(watch=["SOL/USDT"], rebalance=0.1, params={"level": 3.0})
+    other = s.with_params({"level": 5.0})
+    assert (s.params["level"], other.params["level"]) == (3.0, 5.0)
+    assert {**vars(other), "params": None} == {**vars(s), "params": None}
+    with pytest.raises(NotebookError, match="did you mean 'level'"):
+        s.with_params({"levle": 1.0})
+
+
+def test_a_boolean_frame_is_a_target():
+    bars = make_bars()
+    frame = strategy(lambda bars: bars.close > 111).targets(bars)
+    assert (frame.dtypes == np.float64).all()
+    assert frame.equals((bars.close > 111).astype(float))
+    values = strategy(lambda bars: bars.close > 111).target_values(bars)
+    assert values.dtype == np.float64
+    assert np.array_equal(values, frame.to_numpy())
