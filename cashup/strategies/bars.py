@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cashup.clock import timeframe_millis
 from cashup.errors import DataError, NotebookError, UsageError
-from cashup.strategies.known import Table, join_known
+from cashup.strategies.card import card
+from cashup.strategies.known import Table, join_known, take_rows
 from cashup.strategies.memo import Memo, read_only
 from cashup.strategies.timeframes import Times, known_rows, longer_bars
 from cashup.types import Millis
@@ -104,6 +105,15 @@ class Bars:
     def __repr__(self) -> str:
         span = f"{self.index[0]:%Y-%m-%d %H:%M} to {self.index[-1]:%Y-%m-%d %H:%M} UTC" if len(self) else "empty"
         return f"<Bars {', '.join(self.symbols)} {self.timeframe}, {len(self)} bars, {span}>"
+
+    def _repr_html_(self) -> str:
+        there = ~np.isnan(self.values[3])
+        rows = [
+            (symbol, *_extent(self.times[there[:, column]], self.step)) for column, symbol in enumerate(self.symbols)
+        ]
+        watched = f"watched: {', '.join(self.watched.symbols)}" if self.watched is not None else ""
+        title = f"Bars of {self.timeframe}, times in UTC"
+        return card(title, ("symbol", "first bar", "last bar", "bars", "missing between"), rows, watched)
 
     @cached_property
     def index(self) -> pd.DatetimeIndex:
@@ -198,11 +208,11 @@ class Bars:
 
         NaN where none had. Series or DataFrame in, the same out, with the index of `bars.close`.
         """
-        length = _higher(self.timeframe, timeframe)
-        rows = known_rows(to_times(frame.index) + length, self.closes)
-        aligned = frame.reset_index(drop=True).reindex(pd.Index(rows))
-        aligned.index = self.index
-        return aligned
+        known = to_times(frame.index) + _higher(self.timeframe, timeframe)
+        if bool((np.diff(known) <= 0).any()):
+            raise NotebookError("the frame to align must ascend in time, each time once; sort it first")
+        rows = known_rows(known, self.closes)
+        return take_rows(frame, rows, self.index)
 
     def known(self, data: Table, at: str | None = None, *, delay: str | None = None) -> Table:
         """A series of your own at these bars: for each bar the newest row that was known at its close.
@@ -332,6 +342,14 @@ def to_times(index: pd.Index) -> NDArray[np.int64]:
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise DataError("bars need a DatetimeIndex with a time zone; localize it to UTC first")
     return index.as_unit("ms").asi8
+
+
+def _extent(times: Times, step: Millis) -> tuple[str, str, int, int]:
+    """For people: when the first and the last bar opened, how many there are, and how many are missing in between."""
+    if not len(times):
+        return "", "", 0, 0
+    first, last = (f"{moment:%Y-%m-%d %H:%M}" for moment in to_index(times[[0, -1]]))
+    return first, last, len(times), int(times[-1] - times[0]) // step + 1 - len(times)
 
 
 @lru_cache(maxsize=256)

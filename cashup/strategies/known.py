@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cashup.clock import timeframe_millis
 from cashup.errors import NotebookError, UsageError
@@ -35,10 +36,21 @@ def join_known(
     newest = by_event[np.maximum.accumulate(rank[order])] if len(order) else order
     positions = known_rows(known[order], closes)
     rows = np.where(positions >= 0, newest[positions], -1) if len(order) else np.full(len(closes), -1)
-    shown = data if at is None else cast(pd.DataFrame, data).drop(columns=at)
-    joined = shown.reset_index(drop=True).reindex(pd.Index(rows))
-    joined.index = index
-    return joined
+    return take_rows(data if at is None else cast(pd.DataFrame, data).drop(columns=at), rows, index)
+
+
+def take_rows(data: Table, rows: NDArray[np.intp], index: pd.DatetimeIndex) -> Table:
+    """The rows of `data` at these positions, labelled by `index`; -1 is a row of NaN. Numbers become float64."""
+    dtypes = {data.dtype} if isinstance(data, pd.Series) else set(data.dtypes)
+    if not all(isinstance(dtype, np.dtype) and dtype.kind in "fiub" for dtype in dtypes):
+        joined = data.reset_index(drop=True).reindex(pd.Index(rows))
+        joined.index = index
+        return joined
+    values = data.to_numpy(dtype=np.float64)
+    values = np.concatenate([values, np.full((1, *values.shape[1:]), np.nan)])[rows]  # -1 is the row at the end
+    if isinstance(data, pd.Series):
+        return pd.Series(values, index=index, name=data.name, copy=False)
+    return pd.DataFrame(values, index=index, columns=data.columns, copy=False)
 
 
 _NEVER = 2**62

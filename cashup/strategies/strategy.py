@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cashup.clock import timeframe_millis
 from cashup.errors import NotebookError, UsageError
 from cashup.strategies.bars import BESIDE, Bars
+from cashup.strategies.card import card
 from cashup.strategies.symbols import check_symbol, did_you_mean, is_contract
 from cashup.strategies.universe import Universe
 from cashup.types import Symbol
@@ -82,6 +83,25 @@ class Strategy:
     def __repr__(self) -> str:
         params = "".join(f", {name}={value!r}" for name, value in self.params.items())
         return f"<Strategy {self.name} on {', '.join(self.symbols)} {self.timeframe}, warmup={self.warmup}{params}>"
+
+    def _repr_html_(self) -> str:
+        settings = {
+            "symbols": ", ".join(self.symbols),
+            "watch": ", ".join(self.watch),
+            "sees": ", ".join(self.sees),
+            "universe": self.universe,
+            "timeframe": self.timeframe,
+            "warmup": f"{self.warmup} bars",
+            "rebalance": self.rebalance,
+            "leverage": None if self.leverage == 1 else f"{self.leverage:g}",
+            "stop_loss": self.stop_loss,
+            "take_profit": self.take_profit,
+            "trailing_stop": self.trailing_stop,
+        }
+        rows = [(name, value) for name, value in settings.items() if value not in (None, "")]
+        params = [(f"params: {name}", repr(value)) for name, value in self.params.items()]
+        about = (inspect.getdoc(self.target) or "").partition("\n")[0]
+        return card(f"Strategy {self.name}", (), [*rows, *params], about)
 
     @property
     def name(self) -> str:

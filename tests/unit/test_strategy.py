@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -169,3 +171,39 @@ def test_a_boolean_frame_is_a_target():
     values = strategy(lambda bars: bars.close > 111).target_values(bars)
     assert values.dtype == np.float64
     assert np.array_equal(values, frame.to_numpy())
+
+
+def test_bars_show_themselves_in_a_notebook_with_what_is_missing():
+    bars = make_bars()
+    there = [0, 1, 2, 5, 6, 9]
+    page = Bars(bars.times[there], bars.symbols, "1h", bars.values[:, there])._repr_html_()
+    for words in ("BTC/USDT", "ETH/USDT", "1970-01-01 00:00", "1970-01-01 09:00", ">6<", ">4<"):
+        assert words in page
+
+
+def test_a_strategy_shows_its_settings_and_no_markup_of_others():
+    def climb(bars, level):
+        """Long above <b>level</b>.
+
+        More.
+        """
+        return bars.close > level
+
+    page = strategy(climb, params={"level": "<i>"}, watch=["SOL/USDT"])._repr_html_()
+    for words in ("Strategy climb", "SOL/USDT", "2 bars", "params: level", "Long above &lt;b&gt;level&lt;/b&gt;."):
+        assert words in page
+    assert "<i>" not in page
+    assert "rebalance" not in page
+    assert "More." not in page
+
+
+def test_bars_travel_to_other_processes_without_what_was_computed_from_them():
+    bars = make_bars().split(["BTC/USDT"])
+    bars.close  # noqa: B018
+    bars.memo.get("key", lambda: 1)
+    other = pickle.loads(pickle.dumps(bars))  # noqa: S301
+    assert (other.symbols, other.watch.symbols, len(other.memo)) == (("BTC/USDT",), ("ETH/USDT",), 0)
+    assert other.close.equals(bars.close)
+    assert other.version == bars.version
+    with pytest.raises(ValueError, match="read-only"):
+        other.values[0, 0, 0] = 1.0
