@@ -11,12 +11,17 @@ import sys
 import time
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
+
+FAILED_CELL = "#papermill-error-cell"
+"""Where papermill marks the cell that failed."""
 
 
 def lab(
     folder: Annotated[Path, typer.Argument(help="the folder to open")] = Path(),
+    run: Annotated[str | None, typer.Option(help="open this run's executed notebook, at the cell that failed")] = None,
     port: Annotated[int | None, typer.Option(help="the port; default from the settings")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout before it starts")] = False,
 ) -> None:
@@ -25,6 +30,8 @@ def lab(
     from cashup.errors import UsageError
     from cashup.settings import load_settings
 
+    notebook = _notebook_of(run) if run else None
+    folder = notebook.parent if notebook else folder
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; name the one that holds your notebooks")
     number = load_settings().lab_port if port is None else port
@@ -36,13 +43,29 @@ def lab(
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         _wait_until_it_listens(process, number)
-        url = f"http://127.0.0.1:{number}/lab?token={token}"
+        url = f"http://127.0.0.1:{number}/lab{_place(notebook)}?token={token}{FAILED_CELL if notebook else ''}"
         typer.echo(json.dumps({"url": url}) if as_json else f"JupyterLab at {url}")
         sys.stdout.flush()
         process.wait()
     except KeyboardInterrupt:
         process.terminate()
         process.wait()
+
+
+def _notebook_of(run: str) -> Path:
+    """The executed notebook of `run`."""
+    from cashup.cli.database import with_database
+    from cashup.errors import NotFound
+    from cashup.strategies.registry import find_run
+
+    found = with_database(lambda database: find_run(database, run))
+    if not Path(found.output).is_file():
+        raise NotFound(f"the executed notebook of run {found.id} is not at {found.output} any more")
+    return Path(found.output)
+
+
+def _place(notebook: Path | None) -> str:
+    return f"/tree/{quote(notebook.name)}" if notebook else ""
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:

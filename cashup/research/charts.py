@@ -132,8 +132,24 @@ def _scale_switch() -> dict[str, object]:
         {"label": name, "method": "relayout", "args": [{"yaxis.type": kind}]}
         for name, kind in (("Linear", "linear"), ("Log", "log"))
     ]
-    place = {"x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "direction": "right", "type": "buttons"}
-    return place | {"buttons": buttons, "pad": {"b": 0, "t": 0}, "font": {"size": 11}, "showactive": True}
+    # One grey for the buttons: they stand on white and on black.
+    place = {
+        "bgcolor": "rgba(0,0,0,0)",
+        "bordercolor": GREY,
+        "borderwidth": 1,
+        "x": 0,
+        "xanchor": "left",
+        "y": 1.02,
+        "yanchor": "bottom",
+        "direction": "right",
+        "type": "buttons",
+    }
+    return place | {
+        "buttons": buttons,
+        "pad": {"b": 0, "t": 0},
+        "font": {"size": 11, "color": GREY},
+        "showactive": False,
+    }
 
 
 def _bars_of(values: NDArray[np.float64], name: str) -> go.Bar:

@@ -1,8 +1,12 @@
-"""Executing a notebook as a recorded backtest: papermill, our engine, one folder per run."""
+"""Executing a notebook as a recorded backtest: papermill, our engine, one folder per run.
+
+A run that failed leaves its executed notebook, which can be opened at the failing cell and run on by hand.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +15,7 @@ from typing import Any
 
 from cashup import errors
 from cashup.errors import CashUpError, NotebookError, UsageError, WorkFailed
+from cashup.research.resume import ANCHOR, make_resumable
 from cashup.research.spec import ENV, RunSpec
 from cashup.settings import Settings
 
@@ -29,7 +34,8 @@ def execute(
     """Run every cell of `notebook` with `params` (checked before) in a fresh kernel, told by `spec` what to run on.
 
     The executed notebook goes to `runs/<run id>/` under the home. Raises what `cu.run` raised when it is an error of
-    ours, WorkFailed when a cell raised or the kernel died, NotebookError when `cu.run` was never called.
+    ours, WorkFailed when a cell raised or the kernel died (its sentence names cell, line and file), NotebookError when
+    `cu.run` was never called.
     """
     folder = settings.home_path / "runs" / str(spec.run_id)
     folder.mkdir(parents=True)
@@ -42,6 +48,9 @@ def execute(
             raise NotebookError(f"{notebook.name} never calls cu.run(strategy); add a cell that does", code="no_run")
     except UsageError:
         shutil.rmtree(folder)  # the sentence says it all, and nothing was run
+        raise
+    except WorkFailed:
+        make_resumable(output, notebook, replace(spec, result_path=None), settings)
         raise
     return Execution(output, json.loads(result.read_text()))
 
@@ -76,6 +85,14 @@ def _as_ours(error: Any, notebook: Path, output: Path) -> CashUpError:
     if isinstance(kind, type) and issubclass(kind, UsageError):
         return kind(str(error.evalue))
     return WorkFailed(
-        f"{notebook.name} raised {error.ename}: {error.evalue} in its cell [{error.exec_count}]; see {output}",
+        f"{notebook.name} raised {error.ename}: {error.evalue} in its cell [{error.exec_count}]{_line(error)}; "
+        f"`cashup lab --run {output.parent.name}` opens {output}#{ANCHOR}",
         code="notebook_raised",
     )
+
+
+def _line(error: Any) -> str:
+    """The line of the failing cell, as the traceback names it; the innermost one."""
+    text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
+    found = re.findall(rf"In\s?\[{error.exec_count}\], line (\d+)", text)
+    return f", line {found[-1]}" if found else ""

@@ -7,7 +7,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from cashup.errors import WorkFailed
 from cashup.research.spec import RunSpec
+from cashup.settings import Settings
 from cashup.strategies.notebook import notebook_hash, read_parameters
 from cashup.strategies.registry import Run, environment_hash, notebook_name
 from cashup.types import Millis
@@ -42,6 +44,22 @@ def run_record(
         output=str(output),
         created=created,
     )
+
+
+def failed_record(
+    kind: str,
+    notebook: Path,
+    params: Mapping[str, Any],
+    spec: RunSpec,
+    error: WorkFailed,
+    settings: Settings,
+    *,
+    created: Millis,
+) -> Run:
+    """The run that ended with `error`: it has no figures but the reason, and no data version."""
+    output = settings.home_path / "runs" / str(spec.run_id) / notebook.name
+    metrics = {"failed": str(error)}
+    return run_record(kind, notebook, params, spec, data_version="", metrics=metrics, output=output, created=created)
 
 
 def spec_of(run: Run, **changes: Any) -> RunSpec:
