@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cashup.research.backtest import Backtest
+    from cashup.research.validation import validate
+    from cashup.research.walkforward import walkforward
     from cashup.strategies.bars import Bars
     from cashup.strategies.indicator import indicator
     from cashup.strategies.model import RollingModel
@@ -24,7 +26,18 @@ if TYPE_CHECKING:
     from cashup.strategies.universe import Universe
     from cashup.workers.live_run import LiveRun
 
-__all__ = ["Backtest", "Bars", "LiveRun", "RollingModel", "Strategy", "Universe", "indicator", "run"]
+__all__ = [
+    "Backtest",
+    "Bars",
+    "LiveRun",
+    "RollingModel",
+    "Strategy",
+    "Universe",
+    "indicator",
+    "run",
+    "validate",
+    "walkforward",
+]
 
 _HOMES = {
     "Backtest": "cashup.research.backtest",
@@ -34,6 +47,8 @@ _HOMES = {
     "Strategy": "cashup.strategies.strategy",
     "Universe": "cashup.strategies.universe",
     "indicator": "cashup.strategies.indicator",
+    "validate": "cashup.research.validation",
+    "walkforward": "cashup.research.walkforward",
 }
 
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import cashup
 
-NOTEBOOK_WORDS = {"Bars", "RollingModel", "Strategy", "Universe", "indicator", "run", "Backtest", "LiveRun"}
+NOTEBOOK_WORDS = {
+    "Bars",
+    "RollingModel",
+    "Strategy",
+    "Universe",
+    "indicator",
+    "run",
+    "Backtest",
+    "LiveRun",
+    "validate",
+    "walkforward",
+}
 
 
 def test_the_names_are_exactly_what_notebooks_need() -> None:

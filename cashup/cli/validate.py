@@ -32,6 +32,7 @@ def validate(
 ) -> None:
     """Backtest a notebook and test what came out against chance, with every trial of it that was ever counted."""
     from cashup.cli.runs import print_json
+    from cashup.research.backtest import backtest
     from cashup.research.candidates import load_candidates, loader_of
     from cashup.research.validation import validate as validated
     from cashup.research.walkforward import bars_for
@@ -42,7 +43,8 @@ def validate(
     alone = load_candidates(loader_of(notebook, params), [{}])
     tried = with_database(lambda database: trials_of_notebook(database, notebook_name(notebook)))
     draws = {"samples": samples, "histories": histories, "seed": seed}
-    made = validated(alone.strategies[0], bars_for(alone, spec), spec, trials=tried, block=block, **draws)
+    bars = bars_for(alone, spec)
+    made = validated(backtest(alone.strategies[0], bars, spec), bars, trials=tried, block=block, **draws)
     output = keep(spec, "validation", made.to_json(), made.html(f"{notebook.stem}: validation"))
     metrics = made.run.metrics()
     record("validation", notebook, params, spec, data_version=made.run.data_version, metrics=metrics, output=output)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from cashup.errors import UsageError
-from cashup.research.backtest import Backtest, backtest
+from cashup.errors import DataError, UsageError
+from cashup.markets.lake import Lake
+from cashup.research.backtest import Backtest, bars_of
 from cashup.research.deflated import Deflated, deflated_sharpe, min_backtest_years
 from cashup.research.montecarlo import MonteCarlo, monte_carlo_bars, monte_carlo_returns, monte_carlo_trades
 from cashup.research.page import Section, page
 from cashup.research.result import Result
 from cashup.research.significance import Significance, signal_significance
-from cashup.research.spec import RunSpec
 from cashup.research.walk import bars_a_year, daily_returns
+from cashup.settings import load_settings
 from cashup.strategies.bars import Bars
-from cashup.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
     from cashup.strategies.registry import Trial
@@ -65,6 +66,16 @@ class Validation:
             "data_version": self.run.data_version,
         }
 
+    def __repr__(self) -> str:
+        p_value = "-" if self.significance is None else f"{self.significance.p_value:.3f}"
+        dsr = "-" if self.deflated is None else f"{self.deflated.dsr:.0%}"
+        return f"<Validation of {self.run!r}: signal p = {p_value}, deflated Sharpe {dsr} after {self.trials} trials>"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the report to `path` as one HTML file that needs nothing else; the path."""
+        Path(path).write_text(self.html("Validation"))
+        return Path(path)
+
     def html(self, title: str) -> str:
         """The report as one HTML file."""
         first, last = self.run.equity.index[0], self.run.equity.index[-1]
@@ -75,9 +86,8 @@ class Validation:
 
 
 def validate(
-    strategy: Strategy,
-    bars: Bars,
-    spec: RunSpec,
+    run: Backtest,
+    bars: Bars | None = None,
     *,
     trials: Sequence[Trial] = (),
     samples: int = 1_000,
@@ -85,13 +95,15 @@ def validate(
     block: float | None = None,
     seed: int = 0,
 ) -> Validation:
-    """Backtest `strategy` on `bars` (warm-up first) and test what comes out.
+    """Test a backtest against chance: its signal, its Sharpe ratio, its trades, its returns, other histories.
 
-    `trials` are all that the registry has counted for the notebook; `samples` are drawn of everything cheap,
-    `histories` of resampled bars, on each of which the strategy runs again. `block` is the mean length of blocks in
-    bars (default: as the returns' memory asks).
+    `bars` are those that it ran on, warm-up first (default: from the lake). `trials` are all that the registry has
+    counted for the notebook; `cashup validate` takes them from there (none: this run alone). `samples` are drawn of
+    everything cheap, `histories` of resampled bars, on each of which the strategy runs again. `block` is the mean
+    length of blocks in bars (default: as the returns' memory asks).
     """
-    run = backtest(strategy, bars, spec)
+    strategy = run.strategy
+    known = _bars_of(run) if bars is None else bars
     notes: list[str] = []
 
     def tried(what: str, test: Any) -> Any:
@@ -101,11 +113,11 @@ def validate(
             notes.append(f"{what}: {error}.")
             return None
 
-    targets = strategy.targets(bars).iloc[strategy.warmup :]
+    targets = strategy.targets(known).iloc[strategy.warmup :]
     return Validation(
         run=run,
         significance=tried(
-            "Signal", lambda: signal_significance(targets, bars, samples=samples, block=block, seed=seed)
+            "Signal", lambda: signal_significance(targets, known, samples=samples, block=block, seed=seed)
         ),
         deflated=tried("Deflated Sharpe", lambda: deflated_of(run, trials)),
         shuffled=tried("Trade shuffle", lambda: monte_carlo_trades(run, samples=samples, seed=seed)),
@@ -115,13 +127,22 @@ def validate(
         returns=tried("Returns", lambda: monte_carlo_returns(run, samples=samples, block=block, seed=seed)),
         histories=tried(
             "Bars",
-            lambda: monte_carlo_bars(strategy, bars, spec, samples=histories, block=block, seed=seed, observed=run),
+            lambda: monte_carlo_bars(
+                strategy, known, run.spec, samples=histories, block=block, seed=seed, observed=run
+            ),
         ),
         trials=max(len(trials), 1),
         min_years=min_backtest_years(max(len(trials), 1)),
         seed=seed,
         notes=tuple(notes),
     )
+
+
+def _bars_of(run: Backtest) -> Bars:
+    bars = bars_of(run.strategy, run.spec, Lake(load_settings().lake_path))
+    if bars.version != run.data_version:
+        raise DataError("the lake has other bars now than this run saw; run the backtest again, or name its bars")
+    return bars
 
 
 def deflated_of(run: Result, trials: Sequence[Trial]) -> Deflated:

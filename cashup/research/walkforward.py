@@ -7,7 +7,6 @@ begin and end flat and pay for both (`segments.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,6 +194,8 @@ def walk_forward(
     not fit, and WorkFailed when the account is lost.
     """
     objective_of(objective)
+    if spec.venue_limits:
+        raise UsageError("a walk-forward trades any fraction of a coin; leave the venue's limits to a single backtest")
     decisions = len(bars) - candidates.warmup
     if decisions < 2:
         raise DataError(f"{len(bars)} bars are too few for a warm-up of {candidates.warmup}; take a longer time")
@@ -215,23 +216,19 @@ def walkforward(
     purge: str | int = 0,
     embargo: str | float = 0,
     objective: str = "sharpe",
-    exchange: str | None = None,
-    start: str | datetime | None = None,
-    end: str | datetime | None = None,
-    capital: float | None = None,
-    fee: float | None = None,
-    slippage: float | None = None,
+    **how: Any,
 ) -> WalkForward:
     """Choose parameters on one time and judge them on the next, over and over.
 
     `strategy` is a notebook's path, a `Strategy`, or a function that makes one of a dict of parameters; `grid` maps
     parameters to the values to try, `params` sets others. `scheme` is `rolling`, `expanding`, `kfold` or `cpcv`;
-    `train`, `test`, `purge` and `embargo` are bars or durations such as `"180d"`. The rest is as in `cu.run`.
+    `train`, `test`, `purge` and `embargo` are bars or durations such as `"180d"`. `how` is as in `cu.run`: exchange,
+    start, end, capital, fee, slippage, maker_fee, funding, data_version.
 
     Returns a `WalkForward`: the account of the tests with `stats() plot() trades`, and `folds`, `trials`, `efficiency`,
     `stability`, `overfitting`, `deflated`. Raises UsageError for lengths that do not fit the bars.
     """
-    spec = run_spec(exchange=exchange, start=start, end=end, capital=capital, fee=fee, slippage=slippage)
+    spec = run_spec(**how)
     candidates = load_candidates(loader_of(strategy, params), sets_of(grid))
     lengths: dict[str, Any] = {
         "train": train,
