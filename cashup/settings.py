@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     lab_port: int = Field(8702, description="JupyterLab's port")
     simulator_port: int = Field(8703, description="the simulator's port")
     gateway_url: str | None = Field(None, description="where clients find the gateway; default from host and port")
+    warm: bool = Field(True, description="fork kernels and backtests from a process that has everything imported")
     token: SecretStr | None = Field(None, description="an access token, instead of the saved login")
 
     @classmethod

@@ -28,6 +28,7 @@ def pytest_configure() -> None:
     """No test may see the settings of the person who runs it."""
     for name in [name for name in os.environ if name.startswith("CASHUP_")]:
         del os.environ[name]
+    os.environ["CASHUP_WARM"] = "0"  # a warm process for each of the tests' homes would fill the memory
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,9 @@ class CashUpEngine:
     """Runs a notebook in a kernel of this very Python: IPC sockets, a scrubbed environment, signals passed on.
 
     Beyond papermill's own arguments `execute_notebook` takes `kernel_env` (variables added to the allow-list),
-    `pass_fds` (descriptors the kernel inherits), `signals` (a `StopSignals` that is already installed) and
-    `kernel_log` (a descriptor for what the kernel process itself writes).
+    `pass_fds` (descriptors the kernel inherits), `signals` (a `StopSignals` that is already installed),
+    `kernel_log` (a descriptor for what the kernel process itself writes) and `flavour` (of the warm process that the
+    kernel is forked from, where there is one: `research` or `live`).
     """
 
     @classmethod

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
@@ -24,18 +28,63 @@ from cashup.workers.signals import StopSignals
 FORCED = 143
 """The exit code of a run that did not end when it was asked to."""
 
+_POLL_SECONDS = 0.005
+
+
+class PromptClient(AsyncKernelClient):
+    """Is ready as soon as the kernel is: the base class listens for another 0.2 s whether something more comes."""
+
+    async def _async_wait_for_ready(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  (its signature)
+        """Ask until an answer and, on the output channel, the end of that very request have arrived.
+
+        Raises RuntimeError when the kernel dies or does not answer within `timeout` seconds.
+        """
+        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        while not await self._asked():
+            if not await self.is_alive():
+                raise RuntimeError("Kernel died before replying to kernel_info")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+
+    async def _asked(self) -> bool:
+        request = self.kernel_info()
+        try:
+            while (reply := await self.shell_channel.get_msg(timeout=1))["parent_header"].get("msg_id") != request:
+                pass
+            while not _is_end(await self.iopub_channel.get_msg(timeout=0.2), request):
+                pass
+        except Empty:
+            return False  # the output channel was not connected yet, or nobody is there
+        self._handle_kernel_info_reply(reply)
+        return True
+
+    wait_for_ready = _async_wait_for_ready
+
+
+def _is_end(message: dict[str, Any], request: str) -> bool:
+    ours = message["parent_header"].get("msg_id") == request
+    return ours and bool(message["content"].get("execution_state") == "idle")
+
 
 class PrivateKernelManager(AsyncKernelManager):
     """Starts a kernel of this very Python that speaks over sockets in a private folder."""
 
     signals: StopSignals | None = None
+    flavour = "research"
+    client_factory = PromptClient
 
     @property
     def kernel_spec(self) -> KernelSpec:
         """This interpreter and our own start module, whatever is registered on the machine."""
         # -P: the working directory must not shadow the library while the kernel starts.
         argv = [sys.executable, "-P", "-m", "cashup.workers.kernel", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name="CashUp", language="python", env={})
+        warm = {"provisioner_name": "cashup", "config": {"flavour": self.flavour}}
+        return KernelSpec(
+            argv=argv, display_name="CashUp", language="python", env={}, metadata={"kernel_provisioner": warm}
+        )
+
+    async def _async_wait(self, pollinterval: float = 0.1) -> None:
+        await super()._async_wait(pollinterval=min(pollinterval, _POLL_SECONDS))
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
         await super()._async_launch_kernel(kernel_cmd, **kw)
@@ -123,6 +172,7 @@ def _client(
         ip=str(folder / "k"),
     )
     manager.signals = signals
+    manager.flavour = options.pop("flavour", manager.flavour)
     settings: dict[str, Any] = {
         "km": manager,
         "kernel_name": kernel_name,

@@ -6,19 +6,25 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Take what the worker handed over, then become an ordinary Jupyter kernel."""
-    from cashup.workers import context
-
+    """Be a kernel as a process of its own."""
     _die_with_parent()
-    context.enter()
     # Nobody debugs these kernels step by step; without the debugger they start sooner and smaller.
     sys.modules["debugpy"] = None  # type: ignore[assignment]
+    run(sys.argv[1:])
+
+
+def run(words: Sequence[str]) -> None:
+    """Take what the worker handed over, then become an ordinary Jupyter kernel; forked kernels begin here."""
+    from cashup.workers import context
+
+    context.enter()
     import zmq
     from ipykernel import iostream, kernelapp
 
@@ -31,7 +37,7 @@ def main() -> None:
             super().__init__(socket, pipe=False, session=session)  # type: ignore[no-untyped-call]
 
     setattr(kernelapp, "IOPubThread", PrivateOutput)  # noqa: B010  (a name that ipykernel does not export)
-    kernelapp.launch_new_instance()
+    kernelapp.launch_new_instance(list(words))
 
 
 def _die_with_parent() -> None:

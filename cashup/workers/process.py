@@ -107,6 +107,7 @@ def _execute(assignment: Assignment, signals: StopSignals) -> None:
             kernel_env=_ONE_THREAD | task.to_env(),
             pass_fds=(descriptor,),
             kernel_log=sys.stderr.fileno(),
+            flavour="live",
         )
     finally:
         os.close(descriptor)

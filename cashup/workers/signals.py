@@ -7,7 +7,10 @@ import signal
 import subprocess
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cashup.workers.fork import Forked
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -27,7 +30,7 @@ class StopSignals:
         self.received = 0
         self.last: signal.Signals | None = None
         self.forced = False
-        self._kernel: subprocess.Popen[bytes] | None = None
+        self._kernel: subprocess.Popen[bytes] | Forked | None = None
         self._timer: threading.Timer | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -47,7 +50,7 @@ class StopSignals:
             signal.signal(number, handler)
         self._previous.clear()
 
-    def attach(self, kernel: subprocess.Popen[bytes] | None) -> None:
+    def attach(self, kernel: subprocess.Popen[bytes] | Forked | None) -> None:
         """From here on signals go to this kernel; one that came before goes to it at once."""
         self._kernel = kernel
         if self.received:
