@@ -15,6 +15,7 @@ import psutil
 from benchmarks.engines import engines
 from benchmarks.lake import lake
 from benchmarks.measure import ROOT, cashup, home, pss_mib, run, spread
+from benchmarks.notebook import import_, seen
 from cashup.cli.stack import Market, Stack
 from cashup.clock import parse_time
 
@@ -176,6 +177,8 @@ def worker() -> dict[str, Any]:
 
 CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "help": help_,
+    "import": import_,
+    "seen": seen,
     "engines": engines,
     "backtest_script": backtest_script,
     "backtest_process": backtest_process,
