@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cashup.research.backtest import Backtest
+    from cashup.research.checks.run import check
+    from cashup.research.promotion import gate
     from cashup.research.validation import validate
     from cashup.research.walkforward import walkforward
     from cashup.strategies.bars import Bars
@@ -33,6 +35,8 @@ __all__ = [
     "RollingModel",
     "Strategy",
     "Universe",
+    "check",
+    "gate",
     "indicator",
     "run",
     "validate",
@@ -46,6 +50,8 @@ _HOMES = {
     "RollingModel": "cashup.strategies.model",
     "Strategy": "cashup.strategies.strategy",
     "Universe": "cashup.strategies.universe",
+    "check": "cashup.research.checks.run",
+    "gate": "cashup.research.promotion",
     "indicator": "cashup.strategies.indicator",
     "validate": "cashup.research.validation",
     "walkforward": "cashup.research.walkforward",

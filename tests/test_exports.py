@@ -9,6 +9,8 @@ NOTEBOOK_WORDS = {
     "RollingModel",
     "Strategy",
     "Universe",
+    "check",
+    "gate",
     "indicator",
     "run",
     "Backtest",

@@ -78,7 +78,7 @@ class Gate:
 
     def lines(self) -> list[str]:
         """The gate for people, a line per criterion."""
-        return [f"{'passed' if one.passed else 'FAILED'}  {one.name:<24} {one.message}" for one in self.criteria]
+        return [f"{'passed' if one.passed else 'FAILED'}  {one.name:<27} {one.message}" for one in self.criteria]
 
     def __repr__(self) -> str:
         return "\n".join([*self.lines(), "the gate is open" if self.passed else "the gate is shut"])
@@ -104,10 +104,10 @@ def judge(found: Evidence, wanted: Thresholds) -> Gate:
     """Hold the evidence to the thresholds. What is not known does not pass."""
     criteria = [_checks(found), _replay(found)]
     criteria = [criterion for criterion in criteria if getattr(wanted, criterion.name)]
-    for name, value, words in _figures(found):
+    for name, value, words, without in _figures(found):
         threshold = getattr(wanted, name)
         if threshold is not False:
-            criteria.append(_figure(name, value, threshold, words))
+            criteria.append(_figure(name, value, threshold, words, without))
     return Gate(criteria)
 
 
@@ -127,27 +127,34 @@ def _replay(found: Evidence) -> Criterion:
     return Criterion("replay", count, True, count == 0, message)
 
 
-def _figures(found: Evidence) -> list[tuple[str, float | None, str]]:
-    walked = "of the newest walk-forward of this notebook (none is recorded: `cashup walkforward`)"
-    if found.walkforward_sharpe is not None:
-        walked = "of the newest walk-forward of this notebook"
+_WALK = "of this notebook's newest walk-forward"
+_NO_WALK = "no walk-forward of this notebook is known (`cashup walkforward` makes one)"
+
+
+def _figures(found: Evidence) -> list[tuple[str, float | None, str, str]]:
+    """Per criterion: its name, the figure, what the figure is, and what to say when there is none."""
     return [
-        ("min_trades", found.trades, "trades"),
-        ("max_drawdown", found.max_drawdown, "is the deepest drawdown"),
-        ("min_twice_costs_return", found.twice_costs_return, "is the return at twice the costs"),
-        ("min_deflated_sharpe", found.deflated_sharpe, f"is the deflated Sharpe ratio after {found.trials} trials"),
-        ("min_walkforward_sharpe", found.walkforward_sharpe, f"is the Sharpe ratio out of sample {walked}"),
-        ("min_walkforward_efficiency", found.walkforward_efficiency, f"is the efficiency {walked}"),
+        ("min_trades", found.trades, "trades", "no trade was counted"),
+        ("max_drawdown", found.max_drawdown, "is the deepest drawdown", "there is no drawdown"),
+        ("min_twice_costs_return", found.twice_costs_return, "is the return at twice the costs", "it has no return"),
+        (
+            "min_deflated_sharpe",
+            found.deflated_sharpe,
+            f"is the deflated Sharpe ratio after {found.trials} trials",
+            "the account changes too little for a deflated Sharpe ratio",
+        ),
+        ("min_walkforward_sharpe", found.walkforward_sharpe, f"is the Sharpe ratio {_WALK}", _NO_WALK),
+        ("min_walkforward_efficiency", found.walkforward_efficiency, f"is the efficiency {_WALK}", _NO_WALK),
     ]
 
 
-def _figure(name: str, value: float | None, threshold: float, words: str) -> Criterion:
+def _figure(name: str, value: float | None, threshold: float, words: str, without: str) -> Criterion:
     at_most = name.startswith("max_")
-    asked = f"{'at most' if at_most else 'at least'} {threshold:g}"
+    asked = f"{'at most' if at_most else 'at least'} {threshold:g} is asked for"
     if value is None or not math.isfinite(value):
-        return Criterion(name, None, threshold, False, f"unknown {words}; {asked} is asked for")
+        return Criterion(name, None, threshold, False, f"{without}; {asked}")
     passed = value <= threshold if at_most else value >= threshold
-    return Criterion(name, value, threshold, passed, f"{value:.4g} {words}; {asked} is asked for")
+    return Criterion(name, value, threshold, passed, f"{value:.4g} {words}; {asked}")
 
 
 def _read(path: Path, known: dict[str, Any]) -> dict[str, Any]:

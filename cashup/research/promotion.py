@@ -8,18 +8,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cashup.errors import UsageError
 from cashup.markets.lake import Lake
-from cashup.research.checks import check
-from cashup.research.gate import Evidence, Gate
+from cashup.research.checks.run import check
+from cashup.research.checks.verdict import Report
+from cashup.research.gate import Evidence, Gate, judge, read_thresholds
 from cashup.research.record import NOT_RECORDED
-from cashup.research.replay import replay_report
-from cashup.research.spec import RunSpec
+from cashup.research.replay import ReplayReport, replay_report
+from cashup.research.spec import RunSpec, run_spec
 from cashup.research.validation import deflated_of
+from cashup.settings import load_settings
 from cashup.strategies.notebook import load_strategy, notebook_hash
 from cashup.strategies.registry import Run, Trial, environment_hash
+from cashup.strategies.strategy import Strategy
+
+if TYPE_CHECKING:
+    from cashup.research.walkforward import WalkForward
+
+
+def gate(
+    strategy: Strategy,
+    *,
+    tried: Sequence[float] = (),
+    walk: WalkForward | None = None,
+    thresholds: str | Path | None = None,
+    **arguments: Any,
+) -> Gate:
+    """Hold a strategy to the gate, in a notebook; `arguments` are those of `cu.run`.
+
+    `tried` are the yearly Sharpe ratios of all that was tried (a sweep's `frame["sharpe"]`), `walk` is what
+    `cu.walkforward` gave, `thresholds` a TOML file over the usual ones. Raises what `cu.run` raises.
+    """
+    spec = run_spec(**arguments)
+    report = replay_report(strategy, Lake(load_settings().lake_path), spec)
+    checked = check(strategy, spec=spec)
+    trials = [Trial("", number, "", "", {}, {"sharpe": float(ratio)}) for number, ratio in enumerate(tried)]
+    walked = {} if walk is None else walk.metrics() | {"efficiency": walk.efficiency}
+    found = _evidence(report, checked, trials, walked)
+    return judge(found, read_thresholds(None if thresholds is None else Path(thresholds)))
 
 
 def evidence_of(
@@ -37,12 +65,16 @@ def evidence_of(
     DataError, NotebookError or WorkFailed when the notebook cannot even be run.
     """
     report = replay_report(load_strategy(notebook, params), lake, spec)
+    checked = check(notebook, params=dict(params), spec=spec)
+    return _evidence(report, checked, trials, {} if walked is None else walked.metrics)
+
+
+def _evidence(report: ReplayReport, checked: Report, trials: Sequence[Trial], walked: Mapping[str, Any]) -> Evidence:
     tested = report.backtest
     figures = tested.metrics()
-    checked = check(notebook, params=params, spec=spec)
     try:
         deflated = deflated_of(tested, trials).dsr
-    except UsageError:
+    except UsageError:  # too few days or trials: not known
         deflated = None
     return Evidence(
         data_version=tested.data_version,
@@ -53,8 +85,8 @@ def evidence_of(
         twice_costs_return=tested.twice_costs.metrics()["total_return"],
         deflated_sharpe=deflated,
         trials=max(len(trials), 1),
-        walkforward_sharpe=None if walked is None else walked.metrics.get("sharpe"),
-        walkforward_efficiency=None if walked is None else walked.metrics.get("efficiency"),
+        walkforward_sharpe=walked.get("sharpe"),
+        walkforward_efficiency=walked.get("efficiency"),
     )
 
 
