@@ -8,6 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cashup.cli.options import (
+    Capital,
+    DataVersion,
+    End,
+    Exchange,
+    Fee,
+    Json,
+    MakerFee,
+    NoFunding,
+    Slippage,
+    Start,
+)
 from cashup.cli.params import Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
@@ -19,16 +31,19 @@ if TYPE_CHECKING:
 def replay(
     notebook: Annotated[Path, typer.Argument(help="the notebook, such as notebooks/sma_cross.ipynb")],
     param: Params = None,
-    start: Annotated[str | None, typer.Option(help="the first decision, such as 2025-01-01 (UTC)")] = None,
-    end: Annotated[str | None, typer.Option(help="bars that open from here on are left out")] = None,
-    exchange: Annotated[str, typer.Option(help="the exchange the bars were imported for")] = "gate",
-    capital: Annotated[float, typer.Option(help="the equity to start with, in quote currency")] = 10_000.0,
-    fee: Annotated[float, typer.Option(help="the fee of every order, as a ratio")] = 0.001,
-    slippage: Annotated[float, typer.Option(help="how much worse than the open orders fill, as a ratio")] = 0.0,
+    start: Start = None,
+    end: End = None,
+    exchange: Exchange = "gate",
+    capital: Capital = 10_000.0,
+    fee: Fee = 0.001,
+    slippage: Slippage = 0.0,
+    maker_fee: MakerFee = None,
+    no_funding: NoFunding = False,
+    data_version: DataVersion = None,
     decisions: Annotated[
         str, typer.Option(help="window: ask the strategy bar by bar, as live; frame: once for all bars, faster")
     ] = "window",
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
+    as_json: Json = False,
 ) -> None:
     """Drive a notebook's strategy bar by bar through the code that trades live, and compare with its backtest.
 
@@ -36,6 +51,7 @@ def replay(
     orders ...`), `backtest` (the same of the backtest), `parity` (whether both made the same orders), `venue` (the
     replay with the venue's lots, ticks and minimums), `rounding` (what those cost), and what it was made of:
     `notebook_hash data_version run_id output`. The orders of both replays are in the file `output`.
+    Exit code 1 when replay and backtest differ.
     """
     import json
 
@@ -60,6 +76,9 @@ def replay(
         capital=capital,
         fee=fee,
         slippage=slippage,
+        maker_fee=maker_fee,
+        funding=not no_funding,
+        data_version=data_version,
         run_id=new_run_id(now),
     )
     strategy = load_strategy(notebook, params)
@@ -77,6 +96,8 @@ def replay(
     else:
         typer.echo(report.report())
         typer.echo(f"recorded as {spec.run_id}: {output}")
+    if not report.parity.equal:
+        raise typer.Exit(1)
 
 
 def _store(path: Path, document: Mapping[str, Any], report: ReplayReport) -> None:

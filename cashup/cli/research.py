@@ -8,23 +8,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cashup.cli.database import with_database
+from cashup.cli.options import (
+    Capital,
+    DataVersion,
+    End,
+    Exchange,
+    Fee,
+    Json,
+    MakerFee,
+    NoFunding,
+    Slippage,
+    Start,
+    VenueLimits,
+)
 from cashup.cli.params import Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
     from cashup.strategies.registry import Run
 
-Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
-
 
 def backtest(
     notebook: Annotated[Path, typer.Argument(help="the notebook, such as notebooks/sma_cross.ipynb")],
     param: Params = None,
-    start: Annotated[str | None, typer.Option(help="the first decision, such as 2025-01-01 (UTC)")] = None,
-    end: Annotated[str | None, typer.Option(help="bars that open from here on are left out")] = None,
-    exchange: Annotated[str, typer.Option(help="the exchange the bars were imported for")] = "gate",
-    capital: Annotated[float, typer.Option(help="the equity to start with, in quote currency")] = 10_000.0,
-    fee: Annotated[float, typer.Option(help="the fee of every order, as a ratio")] = 0.001,
-    slippage: Annotated[float, typer.Option(help="how much worse than the open orders fill, as a ratio")] = 0.0,
+    start: Start = None,
+    end: End = None,
+    exchange: Exchange = "gate",
+    capital: Capital = 10_000.0,
+    fee: Fee = 0.001,
+    slippage: Slippage = 0.0,
+    maker_fee: MakerFee = None,
+    no_funding: NoFunding = False,
+    venue_limits: VenueLimits = False,
+    data_version: DataVersion = None,
     as_json: Json = False,
 ) -> None:
     """Execute a notebook with papermill as a backtest, and record the run."""
@@ -32,8 +47,9 @@ def backtest(
 
     from cashup.cli.runs import print_json, print_run
     from cashup.clock import WallClock
+    from cashup.errors import WorkFailed
     from cashup.research.execution import execute
-    from cashup.research.record import run_record
+    from cashup.research.record import failed_record, run_record
     from cashup.research.spec import RunSpec
     from cashup.settings import load_settings
     from cashup.strategies.registry import new_run_id, record_run
@@ -41,9 +57,24 @@ def backtest(
     now = WallClock().now()
     params = read_params(notebook, param)
     spec = RunSpec(
-        exchange=exchange, start=start, end=end, capital=capital, fee=fee, slippage=slippage, run_id=new_run_id(now)
+        exchange=exchange,
+        start=start,
+        end=end,
+        capital=capital,
+        fee=fee,
+        slippage=slippage,
+        maker_fee=maker_fee,
+        funding=not no_funding,
+        venue_limits=venue_limits,
+        data_version=data_version,
+        run_id=new_run_id(now),
     )
-    done = execute(notebook, params, spec, load_settings(), progress=sys.stderr.isatty())
+    try:
+        done = execute(notebook, params, spec, load_settings(), progress=sys.stderr.isatty())
+    except WorkFailed as error:
+        failed = failed_record("backtest", notebook, params, spec, error, load_settings(), created=now)
+        with_database(lambda database: record_run(database, failed))
+        raise
     run = run_record(
         "backtest",
         notebook,
@@ -55,6 +86,8 @@ def backtest(
         created=now,
     )
     with_database(lambda database: record_run(database, run))
+    for note in done.result.get("notes", ()):
+        print(f"cashup: {note}", file=sys.stderr)
     if as_json:
         print_json(_summary(run))
     else:
