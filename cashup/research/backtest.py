@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -14,6 +16,7 @@ import pandas as pd
 
 from cashup.markets.lake import Lake
 from cashup.research.artefacts import store
+from cashup.research.checks.glance import glance
 from cashup.research.funding import Rates, by_bar, read_funding
 from cashup.research.history import load_bars, priced, waiting
 from cashup.research.kernel import NO_LEVELS, Terms
@@ -27,6 +30,9 @@ from cashup.strategies.bars import Bars
 from cashup.strategies.levels import distances
 from cashup.strategies.strategy import Strategy
 from cashup.strategies.symbols import is_contract
+
+GLANCE_SHARE = 0.2
+"""How much of a run's time the look for look-ahead may take beside it."""
 
 
 class Backtest(Result):
@@ -81,7 +87,7 @@ class Backtest(Result):
         """What it was made of: data version, engine, run, and what the run was told."""
         told = {name: value for name, value in asdict(self.spec).items() if name != "result_path"}
         made = {"data_version": self.data_version, "engine": self.engine, "parameters": dict(self.strategy.params)}
-        return {name: str(value) for name, value in (made | told).items() if value is not None}
+        return {name: str(value) for name, value in (told | made).items() if value is not None}
 
     def _beside(self, scenario: Scenario) -> Result:
         made = simulate(scenario)
@@ -118,12 +124,22 @@ def run_backtest(strategy: Strategy, **arguments: Any) -> Backtest:
     """
     spec = run_spec(**arguments)
     bars = bars_of(strategy, spec, Lake(load_settings().lake_path))
+    begin = time.perf_counter()
     made = backtest(strategy, bars, spec)
+    warn_of_looking_ahead(made, bars, GLANCE_SHARE * (time.perf_counter() - begin))
     if spec.result_path:
         path = Path(spec.result_path)
         store(path.parent, made)
         path.write_text(json.dumps(made.to_json()))
     return made
+
+
+def warn_of_looking_ahead(made: Backtest, bars: Bars, seconds: float) -> None:
+    """Add a note to `made`, and say it on stderr, when shorter histories change its targets."""
+    found = glance(made.strategy, bars, seconds)
+    if found is not None:
+        made.notes.append(found)
+        sys.stderr.write(f"cashup: {found}\n")
 
 
 def bars_of(strategy: Strategy, spec: RunSpec, lake: Lake) -> Bars:
@@ -144,10 +160,17 @@ def backtest(strategy: Strategy, bars: Bars, spec: RunSpec, *, funding: Rates | 
     return Backtest(strategy, spec, bars.version, scenario, made, notes)
 
 
-def scenario_of(strategy: Strategy, bars: Bars, spec: RunSpec, funding: Rates) -> Scenario:
-    """What `spec` and `strategy` say about the bars after the warm-up."""
+def traded_bars(strategy: Strategy, bars: Bars) -> Bars:
+    """The bars after the warm-up, as an engine takes them."""
+    return priced(bars).rows(strategy.warmup, len(bars))
+
+
+def scenario_of(
+    strategy: Strategy, bars: Bars, spec: RunSpec, funding: Rates, *, traded: Bars | None = None
+) -> Scenario:
+    """What `spec` and `strategy` say about the bars after the warm-up (`traded`, when they are at hand)."""
     first = strategy.warmup
-    traded = priced(bars).rows(first, len(bars))
+    traded = traded_bars(strategy, bars) if traded is None else traded
     stops = {name: grid if len(grid) == 1 else grid[first:] for name, grid in distances(strategy, bars).items()}
     return Scenario(
         bars=traded,

@@ -16,7 +16,7 @@ import pandas as pd
 
 from cashup.errors import CashUpError, DataError
 from cashup.markets.lake import Lake
-from cashup.research.backtest import backtest, bars_of, rates_of, scenario_of
+from cashup.research.backtest import backtest, bars_of, rates_of, scenario_of, traded_bars
 from cashup.research.candidates import loader_of
 from cashup.research.funding import Rates
 from cashup.research.kernel import Figures, Outcome, carry_out, prices_of
@@ -75,6 +75,13 @@ class Market:
 
     bars: Bars
     rates: Rates
+    traded: dict[int, Bars] = field(default_factory=dict)  # by warm-up
+
+    def after(self, strategy: Strategy) -> Bars:
+        """The bars after the strategy's warm-up, made once: every set with that warm-up trades the same ones."""
+        if strategy.warmup not in self.traded:
+            self.traded[strategy.warmup] = traded_bars(strategy, self.bars)
+        return self.traded[strategy.warmup]
 
 
 class Judge:
@@ -155,7 +162,8 @@ class Judge:
             raise DataError(
                 f"{len(market.bars)} bars are too few for a warm-up of {strategy.warmup}; take a longer time"
             )
-        scenario = scenario_of(strategy, market.bars, self.task.spec, market.rates)
+        traded = market.after(strategy)
+        scenario = scenario_of(strategy, market.bars, self.task.spec, market.rates, traded=traded)
         check_long_only(scenario.targets, scenario.bars)
         return scenario
 
@@ -179,7 +187,6 @@ def metrics(figures: Figures, bars: int, bars_a_year: float) -> dict[str, float 
         "trades": figures.trades,
         "exposure": figures.exposed / bars,
         "fees": figures.fees,
-        "turnover": figures.turnover,
         "final_equity": figures.final_equity,
     }
 

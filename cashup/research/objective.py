@@ -18,7 +18,6 @@ FIGURES: dict[str, int] = {
     "exposure": 1,
     "max_drawdown": -1,
     "fees": -1,
-    "turnover": -1,
 }
 """The figures of a trial in the order of its table -> 1 when more is better, -1 when less is."""
 

@@ -7,7 +7,6 @@ on which process was faster; so a search that is resumed asks for the same sets 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
@@ -129,9 +128,8 @@ class Sampled:
         self._objectives = objectives
         self._conditions = conditions
         self._asked: dict[int, Any] = {}
-        self._excess: dict[int, list[float]] = {}
         self._study = optuna.create_study(
-            sampler=_sampler(method, seed, self._told_excess if conditions else None),
+            sampler=_sampler(method, seed),
             directions=["maximize" if wanted.direction > 0 else "minimize" for wanted in objectives],
         )
 
@@ -157,7 +155,8 @@ class Sampled:
                 self._study.tell(asked, state=TrialState.FAIL)
                 continue
             known = {**trial.params, **trial.metrics}
-            self._excess[trial.number] = [condition.excess(known) for condition in self._conditions]
+            for condition in self._conditions:
+                asked.set_constraint(condition.text, condition.excess(known))
             self._study.tell(asked, values)
 
     def _may_be(self, number: int, params: dict[str, Any]) -> bool:
@@ -168,9 +167,6 @@ class Sampled:
         if not allowed:
             self._study.tell(self._asked.pop(number), state=TrialState.FAIL)
         return allowed
-
-    def _told_excess(self, trial: Any) -> list[float]:
-        return self._excess.get(trial.number, [math.inf])
 
     def _params(self, trial: Any) -> dict[str, Any]:
         return {name: _suggest(trial, name, wanted) for name, wanted in self._ranges.items()}
@@ -187,13 +183,13 @@ def _suggest(trial: Any, name: str, wanted: Any) -> Any:
     return wanted[trial.suggest_categorical(name, list(range(len(wanted))))]
 
 
-def _sampler(method: str, seed: int, constraints: Any) -> Any:
+def _sampler(method: str, seed: int) -> Any:
     import warnings
 
     import optuna
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constraints are marked so, since 2022
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if method == "tpe":
-            return optuna.samplers.TPESampler(seed=seed, constant_liar=True, constraints_func=constraints)
-        return optuna.samplers.NSGAIISampler(seed=seed, population_size=4 * ROUND, constraints_func=constraints)
+            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=4 * ROUND)
