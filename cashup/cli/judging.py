@@ -1,4 +1,4 @@
-"""What `walkforward` and `validate` share: their options, their folder, and their row in the registry."""
+"""What `walkforward` and `validate` share: their run spec, their folder, and their row in the registry."""
 
 from __future__ import annotations
 
@@ -15,22 +15,15 @@ if TYPE_CHECKING:
     from cashup.strategies.registry import Trial
 
 Notebook = Annotated[Path, typer.Argument(help="the notebook, such as notebooks/sma_cross.ipynb")]
-Start = Annotated[str | None, typer.Option(help="the first decision, such as 2025-01-01 (UTC)")]
-End = Annotated[str | None, typer.Option(help="bars that open from here on are left out")]
-Exchange = Annotated[str, typer.Option(help="the exchange the bars were imported for")]
-Capital = Annotated[float, typer.Option(help="the equity to start with, in quote currency")]
-Fee = Annotated[float, typer.Option(help="the fee of every order, as a ratio")]
-Slippage = Annotated[float, typer.Option(help="how much worse than the open orders fill, as a ratio")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 
 
-def spec_of(**told: Any) -> RunSpec:
+def spec_of(*, no_funding: bool = False, **told: Any) -> RunSpec:
     """The run spec of a new run."""
     from cashup.clock import WallClock
     from cashup.research.spec import RunSpec
     from cashup.strategies.registry import new_run_id
 
-    return RunSpec(**told, run_id=new_run_id(WallClock().now()))
+    return RunSpec(**told, funding=not no_funding, run_id=new_run_id(WallClock().now()))
 
 
 def keep(spec: RunSpec, name: str, document: Mapping[str, Any], page: str) -> Path:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cashup.cli.database import with_database
-from cashup.cli.judging import Capital, End, Exchange, Fee, Json, Notebook, Slippage, Start, keep, record, spec_of
+from cashup.cli.judging import Notebook, keep, record, spec_of
+from cashup.cli.options import Capital, DataVersion, End, Exchange, Fee, Json, MakerFee, NoFunding, Slippage, Start
 from cashup.cli.params import Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def validate(
     capital: Capital = 10_000.0,
     fee: Fee = 0.001,
     slippage: Slippage = 0.0,
+    maker_fee: MakerFee = None,
+    no_funding: NoFunding = False,
+    data_version: DataVersion = None,
     as_json: Json = False,
 ) -> None:
     """Backtest a notebook and test what came out against chance, with every trial of it that was ever counted."""
@@ -38,7 +42,17 @@ def validate(
     from cashup.research.walkforward import bars_for
     from cashup.strategies.registry import notebook_name, trials_of_notebook
 
-    spec = spec_of(start=start, end=end, exchange=exchange, capital=capital, fee=fee, slippage=slippage)
+    spec = spec_of(
+        start=start,
+        end=end,
+        exchange=exchange,
+        capital=capital,
+        fee=fee,
+        slippage=slippage,
+        maker_fee=maker_fee,
+        no_funding=no_funding,
+        data_version=data_version,
+    )
     params = read_params(notebook, param)
     alone = load_candidates(loader_of(notebook, params), [{}])
     tried = with_database(lambda database: trials_of_notebook(database, notebook_name(notebook)))

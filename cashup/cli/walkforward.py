@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cashup.cli.judging import Capital, End, Exchange, Fee, Json, Notebook, Slippage, Start, keep, record, spec_of
+from cashup.cli.judging import Notebook, keep, record, spec_of
+from cashup.cli.options import Capital, DataVersion, End, Exchange, Fee, Json, MakerFee, NoFunding, Slippage, Start
 from cashup.cli.params import Grid, Params, ParamsCommand, read_params
 from cashup.errors import UsageError
 
 if TYPE_CHECKING:
+    from cashup.research.candidates import Candidates
+    from cashup.research.spec import RunSpec
     from cashup.research.walkforward import WalkForward
     from cashup.strategies.registry import Trial
 
@@ -37,38 +40,66 @@ def walkforward(
     capital: Capital = 10_000.0,
     fee: Fee = 0.001,
     slippage: Slippage = 0.0,
+    maker_fee: MakerFee = None,
+    no_funding: NoFunding = False,
+    data_version: DataVersion = None,
     as_json: Json = False,
 ) -> None:
     """Choose parameters on train windows, judge them on the tests, and join the tests to one account."""
     from cashup.cli.runs import print_json
-    from cashup.research.candidates import load_candidates, loader_of
-    from cashup.research.space import space
     from cashup.research.walkforward import bars_for, walk_forward
-    from cashup.research.walkpage import walk_page
 
-    spec = spec_of(start=start, end=end, exchange=exchange, capital=capital, fee=fee, slippage=slippage)
-    params, ranges = read_params(notebook, param), _ranges(notebook, grid)
-    twice = [name for name in ranges if name in params]
-    if twice:
-        raise UsageError(f"{twice[0]} is given by -p and by -g; it is either fixed or chosen")
-    candidates = load_candidates(loader_of(notebook, params), list(space(ranges).grid()))
+    spec = spec_of(
+        start=start,
+        end=end,
+        exchange=exchange,
+        capital=capital,
+        fee=fee,
+        slippage=slippage,
+        maker_fee=maker_fee,
+        no_funding=no_funding,
+        data_version=data_version,
+    )
+    params = read_params(notebook, param)
+    candidates = _candidates(notebook, params, grid)
     lengths = {"train": train, "test": test, "folds": folds, "tests": tests, "purge": purge, "embargo": embargo}
     bars = bars_for(candidates, spec)
     with _bar(len(candidates)) as progress:
         made = walk_forward(candidates, bars, spec, scheme=scheme, objective=objective, progress=progress, **lengths)
-    output = keep(spec, "walkforward", made.to_json(), walk_page(made, f"{notebook.stem}: walk-forward"))
-    made.trials.to_parquet(output.with_name("trials.parquet"))
-    about: dict[str, Any] = {
-        "data_version": made.data_version,
-        "metrics": made.metrics() | {"efficiency": _finite(made.efficiency), "trials_made": len(made.trials)},
-        "output": output,
-        "tried": _trials(made, str(spec.run_id), notebook, params),
-    }
-    record("walkforward", notebook, params, spec, **about)
+    output = _keep(made, notebook, params, spec)
     if as_json:
         print_json({"run_id": spec.run_id, "output": str(output)} | made.to_json())
     else:
         _print(made, output)
+
+
+def _candidates(notebook: Path, params: Mapping[str, Any], grid: Sequence[str] | None) -> Candidates:
+    from cashup.research.candidates import load_candidates, loader_of, sets_of
+
+    ranges = _ranges(notebook, grid)
+    for name in ranges:
+        if name in params:
+            raise UsageError(f"{name} is given by -p and by -g; it is either fixed or chosen")
+    return load_candidates(loader_of(notebook, params), sets_of(ranges))
+
+
+def _keep(made: WalkForward, notebook: Path, params: Mapping[str, Any], spec: RunSpec) -> Path:
+    """Report and trials on disk, run and trials in the registry; the report's path."""
+    from cashup.research.walkpage import walk_page
+
+    output = keep(spec, "walkforward", made.to_json(), walk_page(made, f"{notebook.stem}: walk-forward"))
+    made.trials.to_parquet(output.with_name("trials.parquet"))
+    record(
+        "walkforward",
+        notebook,
+        params,
+        spec,
+        data_version=made.data_version,
+        metrics=made.metrics() | {"efficiency": _finite(made.efficiency), "trials_made": len(made.trials)},
+        output=output,
+        tried=_trials(made, str(spec.run_id), notebook, params),
+    )
+    return output
 
 
 def _ranges(notebook: Path, words: Sequence[str] | None) -> dict[str, list[Any]]:
