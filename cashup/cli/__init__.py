@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "bars: bring them in, list them, check them"),
     "backtest": ("research", "run a notebook as a backtest"),
     "replay": ("replay", "run a notebook through the trading engine, bar by bar"),
+    "check": ("check", "is a strategy honest: look-ahead, warm-up, determinism, secrets, idle parameters"),
     "sweep": ("sweep", "try many parameter sets and rank them"),
     "walkforward": ("walkforward", "choose parameters on one time, judge them on the next"),
     "validate": ("validate", "would chance have done as well: significance, Monte Carlo, deflated Sharpe"),

@@ -96,7 +96,8 @@ def target(bars, n):
     "global_lookup": FUTURE_FILE
     + """
 def target(bars, n):
-    return (bars.close > prices[["close"]].set_axis(bars.symbols, axis=1).rolling(n).mean().loc[bars.index]).astype(float)
+    mean = prices[["close"]].set_axis(bars.symbols, axis=1).rolling(n).mean()
+    return (bars.close > mean.loc[bars.index]).astype(float)
 """,
     "calendar": """
 import pandas as pd

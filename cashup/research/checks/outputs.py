@@ -5,40 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from cashup.clock import isoformat
-from cashup.errors import NotebookError
 from cashup.research.checks.verdict import Evidence
 from cashup.strategies.bars import Bars
+from cashup.strategies.levels import distances
 from cashup.strategies.strategy import Strategy
 
 Values = NDArray[np.float64]
 Outputs = Mapping[str, Values]
 """`target` and each level function -> float64, time x symbol."""
 
-LEVELS = ("stop_loss", "take_profit", "trailing_stop")
 EXACT = 1e-9
 """Sums of floats may differ in their last digits with the length of a frame; a look ahead makes a larger difference."""
 
 
 def outputs(strategy: Strategy, bars: Bars) -> Outputs:
     """The targets and level functions of `strategy` on `bars`; what the functions raise comes through."""
-    found = {"target": strategy.targets(bars).to_numpy(dtype=np.float64)}
-    for name in LEVELS:
-        level = getattr(strategy, name)
-        if callable(level):
-            found[name] = _level(name, level(bars, **strategy.params), bars)
-    return found
-
-
-def _level(name: str, frame: object, bars: Bars) -> Values:
-    if isinstance(frame, pd.Series):
-        frame = pd.DataFrame(dict.fromkeys(bars.symbols, frame))
-    if not isinstance(frame, pd.DataFrame) or len(frame) != len(bars):
-        raise NotebookError(f"{name}() has to return a DataFrame like bars.close ({len(bars)} rows)")
-    return frame.to_numpy(dtype=np.float64)
+    levels = {name: grid for name, grid in distances(strategy, bars).items() if callable(getattr(strategy, name))}
+    return {"target": strategy.target_values(bars), **levels}
 
 
 def differing(full: Values, other: Values, tolerance: float = EXACT) -> NDArray[np.bool_]:
@@ -51,11 +37,20 @@ def differing(full: Values, other: Values, tolerance: float = EXACT) -> NDArray[
 
 
 def differences(
-    full: Outputs, other: Outputs, bars: Bars, *, first: int, stop: int, cause: str, most: int = 1, history: bool = True
+    full: Outputs,
+    other: Outputs,
+    bars: Bars,
+    *,
+    first: int,
+    stop: int,
+    cause: str,
+    most: int = 1,
+    history: bool = True,
+    tolerance: float = EXACT,
 ) -> Iterator[Evidence]:
     """Evidence of where `other` differs from `full` in rows `first` to `stop`: the latest `most` rows of each."""
     for name, values in full.items():
-        rows, columns = np.nonzero(differing(values[first:stop], other[name][first:stop]))
+        rows, columns = np.nonzero(differing(values[first:stop], other[name][first:stop], tolerance))
         for row, column in list(zip(rows + first, columns, strict=True))[-most:]:
             yield Evidence(
                 cause=cause,
@@ -69,8 +64,8 @@ def differences(
 
 
 def number(value: float) -> float | None:
-    """A float for JSON: None for NaN."""
-    return None if np.isnan(value) else float(value)
+    """A float for JSON: None for NaN and infinity."""
+    return float(value) if np.isfinite(value) else None
 
 
 def decision_rows(targets: Values, first: int) -> NDArray[np.int64]:
