@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cashup.cli.database import with_database
+from cashup.cli.database import database_ahead, with_database
 from cashup.cli.options import (
     Capital,
     DataVersion,
@@ -69,6 +69,7 @@ def backtest(
         data_version=data_version,
         run_id=new_run_id(now),
     )
+    database_ahead()
     try:
         done = execute(notebook, params, spec, load_settings(), progress=sys.stderr.isatty())
     except WorkFailed as error:

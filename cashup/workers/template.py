@@ -74,7 +74,8 @@ class Template:
     def __init__(self, flavour: str, path: Path) -> None:
         self.flavour = flavour
         self.path = path
-        self._identity = identity(flavour, os.environ)
+        self._started_with = dict(os.environ)  # some libraries set variables while they are imported
+        self._identity = identity(flavour, self._started_with)
         self._children: dict[int, socket.socket] = {}
         self._used = time.monotonic()
         self._later = list(FLAVOURS[flavour].later)
@@ -86,16 +87,19 @@ class Template:
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        while not self._over(listener):
-            # What nobody waits for is imported piece by piece, whenever nobody asks for anything.
+        while True:
             asked: list[Any] = [listener] if listener.fileno() >= 0 else []
             ready, _, _ = select.select([*asked, woken], [], [], 0.05 if self._later else _LOOK_SECONDS)
             if woken in ready:
                 os.read(woken, 4096)
                 self._reap()
-            if listener in ready and (connection := self._fork(listener)) is not None:
-                return connection
-            if not ready and self._later:
+            if listener in ready:
+                if (connection := self._fork(listener)) is not None:
+                    return connection
+            elif self._over(listener):
+                break
+            elif self._later and not ready:
+                # What nobody waits for is imported piece by piece, whenever nobody asks for anything.
                 load((self._later.pop(0),))
         return None
 
@@ -146,9 +150,10 @@ class Template:
             found = False
         if not found:
             return False
-        if self._children or time.monotonic() - self._used < _LOOK_SECONDS:
+        idle = time.monotonic() - self._used
+        if self._children or idle < _LOOK_SECONDS:
             return True
-        if time.monotonic() - self._used < IDLE_SECONDS and identity(self.flavour, os.environ) == self._identity:
+        if idle < IDLE_SECONDS and identity(self.flavour, self._started_with) == self._identity:
             return True
         self.path.unlink(missing_ok=True)
         return False
