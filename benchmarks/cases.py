@@ -12,10 +12,12 @@ from typing import Any
 
 import psutil
 
+from benchmarks.check import check
 from benchmarks.engines import engines
 from benchmarks.lake import lake
 from benchmarks.measure import ROOT, cashup, home, pss_mib, run, spread
 from benchmarks.notebook import import_, seen
+from benchmarks.validation import validation, walkforward
 from cashup.cli.stack import Market, Stack
 from cashup.clock import parse_time
 
@@ -184,6 +186,9 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "backtest_process": backtest_process,
     "backtest_kernel": backtest_kernel,
     "replay": replay,
+    "check": check,
+    "walkforward": walkforward,
+    "validation": validation,
     "lake": lake,
     "stack": stack,
     "worker": worker,

@@ -21,7 +21,7 @@ MARK = ".cashup-demo"
 STEPS = {
     "bars": "made-up bars of BTC/USDT into the lake",
     "backtest": "the notebook as a backtest (papermill, vectorbt)",
-    "checks": "sound bars, same result twice, no secret in the notebook",
+    "checks": "sound bars; the notebook does not look ahead, is deterministic and holds no secret",
     "replay": "the same strategy through planner, risk, order states and matching",
     "live": "a worker trades it on a simulated Gate.io, bar by bar",
     "parity": "what was traded against what was promised",
