@@ -17,6 +17,7 @@ from benchmarks.engines import engines
 from benchmarks.lake import lake
 from benchmarks.measure import ROOT, cashup, home, pss_mib, run, spread
 from benchmarks.notebook import import_, seen
+from benchmarks.sweep import sweep, sweep_dask
 from benchmarks.validation import validation, walkforward
 from cashup.cli.stack import Market, Stack
 from cashup.clock import parse_time
@@ -187,6 +188,8 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "backtest_kernel": backtest_kernel,
     "replay": replay,
     "check": check,
+    "sweep": sweep,
+    "sweep_dask": sweep_dask,
     "walkforward": walkforward,
     "validation": validation,
     "lake": lake,

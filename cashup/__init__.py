@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cashup.research.backtest import Backtest
     from cashup.research.checks.run import check
     from cashup.research.promotion import gate
+    from cashup.research.sweep import sweep
     from cashup.research.validation import validate
     from cashup.research.walkforward import walkforward
     from cashup.strategies.bars import Bars
@@ -39,6 +40,7 @@ __all__ = [
     "gate",
     "indicator",
     "run",
+    "sweep",
     "validate",
     "walkforward",
 ]
@@ -53,6 +55,7 @@ _HOMES = {
     "check": "cashup.research.checks.run",
     "gate": "cashup.research.promotion",
     "indicator": "cashup.strategies.indicator",
+    "sweep": "cashup.research.sweep",
     "validate": "cashup.research.validation",
     "walkforward": "cashup.research.walkforward",
 }

@@ -23,7 +23,7 @@ from cashup.workers.deployment import DeploymentFile
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUN = {"data", "backtest", "check", "replay", "runs", "doctor"}
+RUN = {"data", "backtest", "check", "replay", "runs", "doctor", "sweep"}
 """Commands of the examples that are executed; the others need a running gateway and are parsed only."""
 
 

@@ -8,6 +8,7 @@ NOTEBOOK_WORDS = {
     "Bars",
     "RollingModel",
     "Strategy",
+    "sweep",
     "Universe",
     "check",
     "gate",

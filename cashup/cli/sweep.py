@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cashup.cli.options import (
+    Capital,
+    DataVersion,
+    End,
+    Exchange,
+    Fee,
+    Json,
+    MakerFee,
+    NoFunding,
+    Slippage,
+    Start,
+    VenueLimits,
+)
 from cashup.cli.params import Grid, Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
     from cashup.research.plan import Plan
     from cashup.research.swept import Sweep
-
-Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 
 
 def sweep(
@@ -30,12 +41,16 @@ def sweep(
     top: Annotated[int, typer.Option(help="how many of the best to show", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="of the searches by chance")] = 0,
     tearsheet: Annotated[bool, typer.Option("--tearsheet", help="the tear sheet of the best set as well")] = False,
-    start: Annotated[str | None, typer.Option(help="the first decision, such as 2025-01-01 (UTC)")] = None,
-    end: Annotated[str | None, typer.Option(help="bars that open from here on are left out")] = None,
-    exchange: Annotated[str, typer.Option(help="the exchange the bars were imported for")] = "gate",
-    capital: Annotated[float, typer.Option(help="the equity to start with, in quote currency")] = 10_000.0,
-    fee: Annotated[float, typer.Option(help="the fee of every order, as a ratio")] = 0.001,
-    slippage: Annotated[float, typer.Option(help="how much worse than the open orders fill, as a ratio")] = 0.0,
+    start: Start = None,
+    end: End = None,
+    exchange: Exchange = "gate",
+    capital: Capital = 10_000.0,
+    fee: Fee = 0.001,
+    slippage: Slippage = 0.0,
+    maker_fee: MakerFee = None,
+    no_funding: NoFunding = False,
+    venue_limits: VenueLimits = False,
+    data_version: DataVersion = None,
     as_json: Json = False,
 ) -> None:
     """Try many parameter sets of a notebook, and rank them. Ctrl-C keeps what was tried."""
@@ -60,6 +75,10 @@ def sweep(
             capital=capital,
             fee=fee,
             slippage=slippage,
+            maker_fee=maker_fee,
+            funding=not no_funding,
+            venue_limits=venue_limits,
+            data_version=data_version,
             run_id=new_run_id(WallClock().now()),
         )
         plan = Plan(
@@ -97,23 +116,19 @@ def _ranges(words: list[str] | None) -> dict[str, str]:
 
 
 def _run(notebook: Path, plan: Plan, scheduler: str, workers: int | None) -> Sweep:
+    from cashup.research.plan import folder_of
     from cashup.research.sweep import counted
-    from cashup.research.ticker import Progress, watched
+    from cashup.research.ticker import watched
+    from cashup.research.triallog import TrialLog
 
-    done, total = 0, 0
-
-    with watched() as show:
-
-        def told(progress: Progress) -> None:
-            nonlocal done, total
-            done, total = progress.done, progress.total
-            show(progress)
-
+    run_id = str(plan.spec.run_id)
+    with watched() as told:
         try:
             return counted(notebook, plan, scheduler=scheduler, workers=workers, told=told)
         except KeyboardInterrupt:
-            words = f"cashup sweep {notebook} --resume {plan.spec.run_id}"
-            typer.echo(f"stopped after {done} of {total} sets; go on with: {words}", err=True)
+            if kept := len(TrialLog(folder_of(run_id)).known):
+                words = f"cashup sweep {notebook} --resume {run_id}"
+                typer.echo(f"stopped; {kept} trials are kept. Go on with: {words}", err=True)
             raise
 
 

@@ -61,6 +61,10 @@ def sweep(
     capital: float | None = None,
     fee: float | None = None,
     slippage: float | None = None,
+    maker_fee: float | None = None,
+    funding: bool | None = None,
+    venue_limits: bool | None = None,
+    data_version: str | None = None,
 ) -> Sweep:
     """Try many parameter sets of a strategy.
 
@@ -78,7 +82,18 @@ def sweep(
     if resume is not None:
         plan = read_plan(resume)
     else:
-        spec = run_spec(exchange=exchange, start=start, end=end, capital=capital, fee=fee, slippage=slippage)
+        spec = run_spec(
+            exchange=exchange,
+            start=start,
+            end=end,
+            capital=capital,
+            fee=fee,
+            slippage=slippage,
+            maker_fee=maker_fee,
+            funding=funding,
+            venue_limits=venue_limits,
+            data_version=data_version,
+        )
         plan = Plan(
             ranges={name: _plain(wanted) for name, wanted in (ranges or {}).items()},
             spec=replace(spec, run_id=new_run_id(WallClock().now())),
