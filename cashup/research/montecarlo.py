@@ -142,14 +142,20 @@ def monte_carlo_bars(
 
     The same times are drawn for all symbols. `observed` is the backtest on `bars` itself when it is there already.
     """
-    from cashup.research.backtest import backtest
+    from cashup.research.backtest import backtest, rates_of, scenario_of
+    from cashup.research.rule import check_long_only
+    from cashup.research.simulation import by_kernel
 
     made = backtest(strategy, bars, spec) if observed is None else observed
     closes = bars.close.to_numpy()
     length = default_block(np.abs(np.diff(np.log(closes[:, 0])))) if block is None else block
 
+    rates, _ = rates_of(strategy, bars, spec)  # the rates keep their times: they are not part of the candles
+
     def run(random: np.random.Generator) -> Floats:
-        return _equity(backtest(strategy, resampled_bars(bars, length, random), spec))
+        scenario = scenario_of(strategy, resampled_bars(bars, length, random), spec, rates)
+        check_long_only(scenario.targets, scenario.bars)
+        return np.asarray(by_kernel(scenario).equity.to_numpy(), dtype=np.float64)
 
     return _runs(run, "block bootstrap of bars", spec.capital, _equity(made), samples, seed)
 
