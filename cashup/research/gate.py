@@ -144,7 +144,12 @@ def _figures(found: Evidence) -> list[tuple[str, float | None, str, str]]:
             "the account changes too little for a deflated Sharpe ratio",
         ),
         ("min_walkforward_sharpe", found.walkforward_sharpe, f"is the Sharpe ratio {_WALK}", _NO_WALK),
-        ("min_walkforward_efficiency", found.walkforward_efficiency, f"is the efficiency {_WALK}", _NO_WALK),
+        (
+            "min_walkforward_efficiency",
+            found.walkforward_efficiency,
+            f"is the efficiency {_WALK}",
+            _NO_WALK if found.walkforward_sharpe is None else "its train windows did not grow, so it has no efficiency",
+        ),
     ]
 
 
