@@ -138,7 +138,7 @@ class Bucket:
     """
 
     def __init__(self, location: str) -> None:
-        import fsspec  # type: ignore[import-untyped]
+        import fsspec
 
         self.location = location.rstrip("/")
         try:

@@ -270,7 +270,7 @@ async def test_a_read_that_fails_in_passing_is_tried_again(quirks, lake):
 
 
 class Venue5:
-    """A venue whose pages repeat the border bar, begin before what was asked, and end with the open bar."""
+    """A venue whose pages begin before what was asked, end behind it, with the open bar too, and repeat a bar."""
 
     def __init__(self, times: list[int]) -> None:
         self.times = times
@@ -282,7 +282,7 @@ class Venue5:
 
     async def candles(self, symbol: str, timeframe: str, since: int, limit: int) -> list[list[float]]:
         at = int(np.searchsorted(self.times, since))
-        chosen = self.times[max(at - 1, 0) : at + limit]
+        chosen = self.times[max(at - 1, 0) : at + limit + 1]
         return [[time, 1.0, 2.0, 0.5, 1.5, 1.0] for time in [*chosen, *chosen[-1:]]]
 
 

@@ -313,6 +313,16 @@ def test_a_run_is_repeated_on_its_version_after_the_data_grew_and_were_corrected
     assert len(lake.read("gate", "BTC/USDT", "1h", version=first.version)) == 55
 
 
+def test_a_version_ends_where_its_run_ended_though_the_series_only_grew(lake):
+    lake.write("gate", "BTC/USDT", "1h", walk(60))
+    before = lake.bars("gate", ["BTC/USDT"], "1h", START + 10 * HOUR)
+    lake.append("gate", "1h", {"BTC/USDT": hours(60, 5)})
+    assert len(lake.versions("gate", "BTC/USDT", "1h")) == 1
+    again = lake.bars("gate", ["BTC/USDT"], "1h", version=before.version)
+    assert again.times.tolist() == before.times.tolist()
+    assert again.version == before.version
+
+
 def test_a_version_of_several_symbols_names_each(lake):
     lake.write("gate", "BTC/USDT", "1h", walk(60))
     lake.write("gate", "ETH/USDT", "1h", walk(60, symbol="ETH/USDT").drop(to_index(np.array([START + 20 * HOUR]))))
