@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks import process
 from benchmarks.check import check
 from benchmarks.engines import engines
 from benchmarks.lake import lake
@@ -62,43 +61,12 @@ def demo_cold() -> dict[str, Any]:
         }
 
 
-def backtest_process() -> dict[str, Any]:
-    """`cashup backtest` of SMA 10/30 on 525,600 one-minute bars: papermill, kernel, vectorbt, report, record."""
-    with home() as folder:
-        _minutes(folder)
-        words = cashup("backtest", str(SMA_CROSS), "-p", "timeframe", "1m", "--json")
-        first = run(words, folder)
-        rest = [run(words, folder) for _ in range(4)]
-        return {
-            "bars": MINUTES - 30,
-            "trades": json.loads(first.stdout)["trades"],
-            "first_seconds": round(first.seconds, 2),
-            "seconds": spread([done.seconds for done in rest], 2),
-            "peak_mib": round(max(done.peak_mib for done in rest)),
-        }
-
-
-def backtest_script() -> dict[str, Any]:
-    """The same backtest as a plain script, without papermill: import, bars from the lake, `cu.run`."""
-    with home() as folder:
-        _minutes(folder)
-        script = folder / "backtest.py"
-        script.write_text(_STRATEGY + "cu.run(strategy)\n")
-        run([sys.executable, str(script)], folder)
-        runs = [run([sys.executable, str(script)], folder) for _ in range(5)]
-        return {
-            "bars": MINUTES - 30,
-            "seconds": spread([done.seconds for done in runs], 2),
-            "peak_mib": round(max(done.peak_mib for done in runs)),
-        }
-
-
 def backtest_kernel() -> dict[str, Any]:
     """The same backtest inside a running kernel: the first `cu.run`, and later ones."""
     from jupyter_client.manager import start_new_kernel
 
     with home() as folder:
-        _minutes(folder)
+        process.store_minutes(folder)
         manager, client = start_new_kernel(env={"CASHUP_HOME": str(folder), "PATH": "/usr/bin:/bin"})
         try:
             _execute(client, _STRATEGY + "import time")
@@ -183,8 +151,7 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "import": import_,
     "seen": seen,
     "engines": engines,
-    "backtest_script": backtest_script,
-    "backtest_process": backtest_process,
+    **process.CASES,
     "backtest_kernel": backtest_kernel,
     "replay": replay,
     "check": check,
@@ -207,11 +174,6 @@ def target(bars, fast, slow):
 
 strategy = cu.Strategy(target, symbols=["BTC/USDT"], timeframe="1m", warmup=30, params={"fast": 10, "slow": 30})
 """
-
-
-def _minutes(folder: Path) -> None:
-    words = ["--symbol", "BTC/USDT", "--timeframe", "1m", "--start", START, "--bars", str(MINUTES)]
-    run(cashup("data", "generate", *words), folder)
 
 
 def _execute(client: Any, code: str) -> str:
@@ -250,8 +212,8 @@ def _start_up(made: Stack) -> float:
 def _processes(made: Stack) -> dict[str, psutil.Process]:
     """The processes of a stack by what they are."""
     found = {name: psutil.Process(getattr(made, name).pid) for name in ("simulator", "gateway", "supervisor")}
-    for process in made.worker_processes():
-        found["kernel" if "cashup.workers.kernel" in process.cmdline() else "worker"] = process
+    for each in made.worker_processes():
+        found["kernel" if "cashup.workers.kernel" in each.cmdline() else "worker"] = each
     return found
 
 

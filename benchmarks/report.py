@@ -16,6 +16,25 @@ Ratios carry over to other machines, the third digit does not. Where three numbe
 median / maximum.
 """
 
+_WARM = """## One warm process
+
+Starting Python, importing pandas and vectorbt and calling everything for the first time is most of what a backtest
+costs. So the first `cashup backtest`, `cashup lab` or `cashup up` leaves a *template* behind: a process that has done
+all of that, and forks when a kernel or a command is wanted. There is one per home, in two flavours: `research`, and
+`live` with pandas and the client alone, from which the kernels of workers come. What forks share, they share in memory.
+
+A template holds nothing of anybody: it starts with a cleared environment, and the request (environment, folder, token)
+is read by the forked process and never by the template. It listens on a socket in `run/warm/` of the home, which this
+user alone can enter, and ends 15 minutes after its last use, when that socket is removed, or when CashUp or an
+installed package has changed. It needs Linux. Elsewhere, with `CASHUP_WARM=0`, or when a template is not to be had, an
+ordinary process starts and everything works as before, more slowly.
+
+A forked kernel draws new seeds for `random` and `numpy.random`. Only the seed of Python's string hashes, and with it
+the order of a `set` of texts, is the same in every fork of one template; set `PYTHONHASHSEED` to choose it. A forked
+kernel has no debugger.
+
+"""
+
 
 def write_page(results: Path, page: Path) -> None:
     """Write the page from every result there is."""
@@ -26,7 +45,15 @@ def write_page(results: Path, page: Path) -> None:
 def render(found: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
     """The page as Markdown. `found` maps a case to its stored result; a case that was not measured says so."""
     values = {name: document["result"] for name, document in found.items()}
-    parts = [_HEAD, _machine(found), _whole(values), _backtest(values, peers), _trading(values), _memory(values)]
+    parts = [
+        _HEAD,
+        _machine(found),
+        _whole(values),
+        _backtest(values, peers),
+        _warm(values),
+        _trading(values),
+        _memory(values),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -57,9 +84,15 @@ def _backtest(values: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
             _one(values, "backtest_script", "peak_mib"),
         ),
         (
-            "**CashUp**, `cashup backtest` (papermill, kernel, report, record)",
-            _spread(values, "backtest_process", "seconds"),
-            _one(values, "backtest_process", "peak_mib"),
+            "**CashUp**, `cashup backtest` (papermill, kernel, report, record), nothing warm",
+            _spread(values, "backtest_process", "cold_seconds"),
+            "",
+        ),
+        ("**CashUp**, `cashup backtest`, warm", _spread(values, "backtest_process", "warm_seconds"), ""),
+        (
+            "vectorbt 1.2.0 by hand: a bare script, in turn with the two above",
+            _spread(values, "backtest_process", "bare_seconds"),
+            _one(values, "backtest_process", "bare_peak_mib"),
         ),
     ]
     rows += [(tool["tool"], str(tool["seconds"]), str(tool["peak_mib"])) for tool in peers["tools"]]
@@ -69,6 +102,32 @@ def _backtest(values: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
         f"{peers['machine']}.\n\n"
     )
     return "## One backtest\n\n" + note + _table(("tool", "whole process, s", "peak MiB"), rows)
+
+
+def _warm(values: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            "`cashup backtest` against the bare script, nothing warm",
+            _one(values, "backtest_process", "cold_ratio", " x"),
+        ),
+        ("`cashup backtest` against the bare script, warm", _one(values, "backtest_process", "warm_ratio", " x")),
+    ]
+    for flavour, what in (("live", "pandas and the client"), ("research", "vectorbt")):
+        for way in ("forked", "cold"):
+            name = f"a kernel with {what}, {way}"
+            rows.append(
+                (
+                    f"{name}, until its first cell has run",
+                    _spread(values, "kernel_start", f"{flavour}_{way}_seconds", " s"),
+                )
+            )
+            rows.append(
+                (
+                    f"{name}, memory (PSS) of the fourth",
+                    _one(values, "kernel_start", f"{flavour}_{way}_pss_mib", " MiB"),
+                )
+            )
+    return _WARM + _table(("what", ""), rows)
 
 
 def _trading(values: Mapping[str, Any]) -> str:
