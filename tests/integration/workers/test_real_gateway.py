@@ -18,6 +18,7 @@ from cashup.client import Row
 from cashup.clock import parse_time
 from cashup.markets.lake import Lake
 from cashup.markets.synthetic import store_generated
+from cashup.strategies.notebook import load_strategy
 
 from .conftest import CONTRACT, HOUR, write_notebook
 
@@ -85,3 +86,51 @@ def test_a_worker_that_dies_twice_decides_every_bar_once(home: Path) -> None:
     assert f"tear sheet {BARS - 1}" in record.cells[-1].outputs[0].text
     assert "Total Return [%]" in record.cells[-1].outputs[-1].data["text/plain"]
     assert orders, "the averages cross in these bars"
+
+
+WATCHING = [
+    ("parameters", 'symbols = ["ETH/USDT"]\nwatch = ["BTC/USDT"]\ntimeframe = "1h"'),
+    (
+        "",
+        "import cashup as cu\n"
+        "@cu.indicator\n"
+        "def rising(bars, length):\n"
+        '    return bars.watch.close["BTC/USDT"].diff(length) > 0\n'
+        "def target(bars):\n"
+        '    trend = bars.at("4h").align(bars.at("4h").close.diff())\n'
+        "    up = rising(bars, 3).to_numpy()[:, None]\n"
+        "    return 0.3 * up + 0.4 * (trend > 0)\n"
+        "strategy = cu.Strategy(target, symbols=symbols, watch=watch, timeframe=timeframe, warmup=12)",
+    ),
+    ("", "run = cu.run(strategy)"),
+    ("", "print('tear sheet', len(run.equity))"),
+]
+
+
+@pytest.mark.slow
+def test_a_worker_that_watches_another_symbol_decides_as_the_whole_history_does(home: Path) -> None:
+    first = parse_time(START)
+    lake = Lake(home / "lake")
+    for symbol in ("ETH/USDT", "BTC/USDT"):
+        store_generated(lake, "gate", symbol, "1h", start=first - 20 * HOUR, bars=BARS + 20, seed=1)
+    with Stack(home, Market(["ETH/USDT", "BTC/USDT"], "1h", START)) as stack:
+        stack.add_account("demo", {"USDT": "10000"})
+        notebook = write_notebook(home / "watching.ipynb", WATCHING)
+        stack.deploy("demo", notebook, account="demo", capital="10000")
+        stack.drive(["demo"], until=first + (BARS - 2) * HOUR)
+        stack.client.stop("demo")
+        stack.wait_until_ended("demo")
+        bars = [row["bar"] for row in stack.client.equity("demo")]
+        events = events_until(stack, "attempt_finished", 1)
+        orders = stack.client.orders("demo")
+
+    accepted = {e["data"]["bar"]: e["data"] for e in events if e["kind"] == "intent_accepted"}
+    assert list(accepted) == bars
+    assert len(bars) == BARS - 1
+    strategy = load_strategy(notebook)
+    seen = lake.bars("gate", ["ETH/USDT", "BTC/USDT"], "1h").split(["ETH/USDT"])
+    targets = strategy.targets(seen)["ETH/USDT"]
+    decided = targets[targets.index.as_unit("ms").asi8 >= bars[0]].iloc[: len(bars)]
+    changed = decided[decided != decided.shift(fill_value=0.0)].index.as_unit("ms").asi8
+    assert len(changed) > 5
+    assert sorted({order["bar"] for order in orders}) == changed.tolist()
