@@ -118,7 +118,7 @@ def kind_in(table: pd.DataFrame) -> str | None:
     return next((kind.name for kind in BESIDE.values() if all(_column(table, c) for c in kind.columns)), None)
 
 
-def timeframe_in(index: pd.DatetimeIndex) -> str:
+def timeframe_in(index: pd.Index) -> str:
     """The timeframe that most bars keep to their next one; raises DataError when there are too few to tell."""
     steps = np.diff(to_times(index))
     if not len(steps):

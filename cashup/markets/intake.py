@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from cashup.errors import DataError
 from cashup.markets.filenames import guess
 from cashup.markets.importer import (
@@ -63,11 +61,7 @@ def take_in(lake: Lake, path: Path, wish: Wish) -> Intake:
         done = import_series(lake, path, exchange, symbol, kind, replace=wish.replace)
         return Intake(exchange, symbol, kind, _guessed(wish, exchange, symbol, kind), (), done)
     frame = to_bars(table, path)
-    timeframe = (
-        wish.timeframe
-        or name.timeframe
-        or (timeframe_in(pd.DatetimeIndex(frame.index)) if len(frame) > 1 else TIMEFRAME)
-    )
+    timeframe = wish.timeframe or name.timeframe or (timeframe_in(frame.index) if len(frame) > 1 else TIMEFRAME)
     mended = repaired_file(frame, timeframe, path.name, drop_duplicates=wish.drop_duplicates, drop_bad=wish.drop_bad)
     done = store_bars(lake, mended.frame, exchange, symbol, timeframe, path.name, replace=wish.replace)
     return Intake(exchange, symbol, timeframe, _guessed(wish, exchange, symbol, timeframe), mended.steps, done)
