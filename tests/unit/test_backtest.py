@@ -154,10 +154,11 @@ def test_equity_trades_and_statistics_are_vectorbts(market, slippage):
     assert len(trades) > 100
     for ours, label in {"quantity": "Size", "entry_price": "Avg Entry Price", "pnl": "PnL", "return": "Return"}.items():
         np.testing.assert_allclose(trades[ours], exits[label], rtol=1e-9, atol=1e-9)
-    assert trades["entry_time"].tolist() == exits["Entry Timestamp"].tolist()
+    assert trades["entry_time"].tolist() == traded.index[exits["Entry Timestamp"].astype(int)].tolist()
 
     stats = made.stats()
-    for label, value in theirs.stats().items():
+    assert stats["SQN"] == pytest.approx(theirs.trades.closed.sqn(), rel=1e-9)
+    for label, value in theirs.stats().drop(["Start", "End"]).items():  # vectorbt counts rows
         if isinstance(value, float):
             assert stats[label] == pytest.approx(value, rel=1e-9), label
         elif isinstance(value, pd.Timedelta):
