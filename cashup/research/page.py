@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -51,7 +52,7 @@ def shown(value: Any) -> str:
     """A cell for people."""
     if isinstance(value, pd.Timestamp):
         return f"{value:%Y-%m-%d %H:%M}"
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -61,4 +62,4 @@ def shown(value: Any) -> str:
 def _table(table: pd.DataFrame) -> str:
     head = "".join(f"<th>{escape(str(name).replace('_', ' '))}</th>" for name in ["", *table.columns])
     rows = ["".join(f"<td>{shown(value)}</td>" for value in row) for row in table.itertuples(index=True, name=None)]
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+    return f'<div class="wide"><table><tr>{head}</tr>{"".join(f"<tr>{row}</tr>" for row in rows)}</table></div>'

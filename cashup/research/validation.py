@@ -203,8 +203,11 @@ def _monte_carlo(made: Validation) -> list[Section]:
         if test is not None:
             text = (
                 f"The drawdown was {test.observed_drawdown:.1%}; in half of the runs it is above "
-                f"{test.drawdown(50):.1%}, in one of twenty above {test.drawdown(95):.1%}. "
-                f"{test.loss_probability:.0%} of the runs lose money."
+                f"{test.drawdown(50):.1%}, in one of twenty above {test.drawdown(95):.1%}."
             )
+            if test.unit == "trades":
+                text += " Drawdowns are those at exits."
+            if name != "shuffled":  # which ends where it ended
+                text += f" {test.loss_probability:.0%} of the runs lose money."
             sections.append(Section(title, text, picture=test.plot()))
     return sections

@@ -22,11 +22,13 @@ from cashup.research.segments import Segment, Tape
 from cashup.research.spec import RunSpec
 from cashup.research.splits import Span
 from cashup.research.statistics import YEAR
-from cashup.strategies.bars import Bars
+from cashup.strategies.bars import Bars, to_index
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
 """Called with how many sets are done, and of how many."""
+
+DAY = 86_400_000
 
 LOST = 1e-12
 """What counts as left of an account that lost everything, so that its logarithm is a number."""
@@ -105,8 +107,10 @@ def walk(
 
 def daily_returns(returns: Floats, times: pd.DatetimeIndex) -> pd.Series[float]:
     """Bar returns compounded per day (UTC); bars of a day or longer stay as they are."""
-    grown = np.log(np.maximum(1 + returns, LOST))
-    return pd.Series(np.expm1(pd.Series(grown, times).groupby(times.floor("D")).sum()), name="return")
+    days = times.as_unit("ms").asi8 // DAY
+    first = np.flatnonzero(np.diff(days, prepend=days[:1] - 1))
+    grown = np.add.reduceat(np.log(np.maximum(1 + returns, LOST)), first)
+    return pd.Series(np.expm1(grown), to_index(days[first] * DAY), name="return")
 
 
 def bars_a_year(timeframe: str) -> float:

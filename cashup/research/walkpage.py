@@ -5,10 +5,21 @@ from __future__ import annotations
 from cashup.research.page import Section, page
 from cashup.research.walkforward import WalkForward
 
+HEADLINES = (
+    "Total Return [%]",
+    "Benchmark Return [%]",
+    "CAGR [%]",
+    "Sharpe Ratio",
+    "Max Drawdown [%]",
+    "Total Trades",
+    "Total Fees Paid",
+    "End Value",
+)
+
 
 def walk_page(made: WalkForward, title: str) -> str:
     """The account of the tests, the folds, what was chosen, and how likely the choice was luck."""
-    figures = dict(made.metrics()) | {"efficiency": made.efficiency}
+    figures = {label: made.stats()[label] for label in HEADLINES} | {"Efficiency": made.efficiency}
     sections = [
         Section("The tests as one account", made.verdict, figures=figures, picture=made.plot()),
         Section("Folds", f"Chosen by {made.walk.objective} on the train bars alone.", table=made.folds),
