@@ -12,7 +12,6 @@ from cashup.strategies.bars import Bars
 from cashup.strategies.strategy import Strategy
 
 BARS = 400
-HISTORIES = 4
 
 
 def glance(strategy: Strategy, bars: Bars, seconds: float) -> str | None:
@@ -42,10 +41,10 @@ def glance(strategy: Strategy, bars: Bars, seconds: float) -> str | None:
 
 
 def _stops(full: Values, warmup: int) -> list[int]:
-    """Lengths of histories: those that end with the last decisions, and two others."""
-    decisions = decision_rows(full, warmup + 1)[-HISTORIES // 2 :] + 1
-    others = [warmup + (len(full) - warmup) * third // 3 for third in (1, 2)]
-    return sorted({int(stop) for stop in [*decisions, *others] if warmup < stop < len(full)})
+    """Lengths of histories: those that end with the last two decisions, and half of the bars."""
+    decisions = decision_rows(full, warmup + 1)[-2:] + 1
+    half = (warmup + len(full)) // 2
+    return sorted({int(stop) for stop in [*decisions, half] if warmup < stop < len(full)})
 
 
 def _compared(strategy: Strategy, window: Bars, full: Values, stop: int) -> str | None:
