@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 ORDER_COLUMNS = ("timestamp", "symbol", "side", "quantity", "price", "fee", "reason")
 """One row per executed order: the open time of the bar it was executed in (UTC), `buy` or `sell`, the quantity that
@@ -56,8 +57,15 @@ def cash_of(orders: pd.DataFrame, close: pd.DataFrame, capital: float) -> pd.Ser
 
 def equity_of(orders: pd.DataFrame, close: pd.DataFrame, capital: float) -> pd.Series[float]:
     """Cash and positions at each bar's close, in quote currency."""
-    held = (positions_of(orders, close) * close).sum(axis=1)
-    return (cash_of(orders, close, capital) + held).rename("equity")
+    value = (orders["quantity"] * orders["price"]).to_numpy()
+    bought = (orders["side"] == "buy").to_numpy()
+    flow = _grid(orders, np.where(bought, -value, value) - orders["fee"].to_numpy(), close)
+    held = np.cumsum(_grid(orders, np.where(bought, 1.0, -1.0) * orders["quantity"].to_numpy(), close), axis=0)
+    worth = held * close.to_numpy()
+    if np.isnan(worth).any():
+        worth = np.nan_to_num(worth)
+    equity = np.cumsum(flow.sum(axis=1)) + capital + worth.sum(axis=1)
+    return pd.Series(equity, index=close.index, name="equity")
 
 
 def trades_of(orders: pd.DataFrame, close: pd.DataFrame) -> pd.DataFrame:
@@ -128,11 +136,16 @@ class _Lot:
 
 def _by_bar(orders: pd.DataFrame, values: pd.Series[float], close: pd.DataFrame) -> pd.DataFrame:
     """`values` of orders summed per bar and symbol, zero elsewhere. An order belongs to the bar that was then open."""
+    grid = _grid(orders, values.to_numpy(dtype=np.float64), close)
+    return pd.DataFrame(grid, index=close.index, columns=close.columns)
+
+
+def _grid(orders: pd.DataFrame, values: NDArray[np.float64], close: pd.DataFrame) -> NDArray[np.float64]:
     grid = np.zeros(close.shape)
     rows = close.index.searchsorted(pd.DatetimeIndex(orders["timestamp"]), side="right") - 1
     columns = close.columns.get_indexer(pd.Index(orders["symbol"]))
-    np.add.at(grid, (np.maximum(rows, 0), columns), values.to_numpy(dtype=np.float64))
-    return pd.DataFrame(grid, index=close.index, columns=close.columns)
+    np.add.at(grid, (np.maximum(rows, 0), columns), values)
+    return grid
 
 
 def _trade_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
