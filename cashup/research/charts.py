@@ -20,6 +20,7 @@ from cashup.research.style import AMBER, BLUE, GREY, PALETTE, RED, averaged, lin
 if TYPE_CHECKING:
     from cashup.research.performance import Performance
 
+PALE_RED = "rgba(207, 34, 46, 0.15)"
 MOST_SYMBOLS = 7
 """More lines than this in one picture tell nothing."""
 
@@ -123,7 +124,7 @@ def exposure(result: Performance) -> go.Figure:
 
 
 def _under_water(result: Performance) -> go.Scatter:
-    return line(result.drawdown * 100, "Drawdown [%]", RED, fill="tozeroy", fillcolor="rgba(207, 34, 46, 0.15)")
+    return line(result.drawdown * 100, "Drawdown [%]", RED, fill="tozeroy", fillcolor=PALE_RED, showlegend=False)
 
 
 def _scale_switch() -> dict[str, object]:

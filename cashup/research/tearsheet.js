@@ -9,7 +9,7 @@ const paint = () => {
       change[axis + ".gridcolor"] = night ? "#30363d" : "#e6eaef";
       change[axis + ".zerolinecolor"] = night ? "#484f58" : "#d0d7de";
     });
-    if (matchMedia("(max-width: 560px)").matches) { change["margin.l"] = 46; change["margin.r"] = 6; }
+    if (matchMedia("(max-width: 560px)").matches) { change["margin.l"] = 46; change["margin.r"] = 6; change["updatemenus[0].visible"] = false; }
     Plotly.relayout(plot, change);
   });
 };
