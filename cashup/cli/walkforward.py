@@ -124,14 +124,8 @@ def _trials(made: WalkForward, run_id: str, notebook: Path, params: Mapping[str,
     from cashup.strategies.notebook import notebook_hash
     from cashup.strategies.registry import Trial, notebook_name
 
-    source, name, walk = notebook_hash(notebook), notebook_name(notebook), made.walk
-    tried: list[Trial] = []
-    for fold in range(len(walk.plan.splits)):
-        for row, chosen in enumerate(walk.candidates.sets):
-            figures = {walk.objective: walk.scores[row, fold], "sharpe": walk.sharpes[row, fold]}
-            metrics = {"fold": fold + 1} | {name: _finite(value) for name, value in figures.items()}
-            tried.append(Trial(run_id, len(tried), name, source, dict(params) | dict(chosen), metrics))
-    return tried
+    name, source = notebook_name(notebook), notebook_hash(notebook)
+    return [Trial(run_id, one.number, name, source, one.params, one.metrics) for one in made.tried(params)]
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def count(source: Source, run_id: str, trials: Sequence[Trial], run: registry.Ru
 def name_of(source: Source) -> tuple[str, str]:
     """The notebook that is swept, and the hash of what was: the open notebook for a strategy made in it."""
     if isinstance(source, Path):
-        return str(source), notebook_hash(source)
+        return registry.notebook_name(source), notebook_hash(source)
     target = source.target if isinstance(source, Strategy) else source
     try:
         text = inspect.getsource(target)

@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from cashup.clock import WallClock
 from cashup.errors import DataError, UsageError
 from cashup.markets.lake import Lake
 from cashup.research.candidates import Candidates, Load, load_candidates, loader_of, sets_of
 from cashup.research.deflated import Deflated, deflated_sharpe
 from cashup.research.history import load_bars
+from cashup.research.judge import Trial
 from cashup.research.overfitting import Overfitting, probability_of_overfitting
 from cashup.research.result import Result
 from cashup.research.schedule import schedule
 from cashup.research.scoring import objective as objective_of
 from cashup.research.scoring import sharpe
 from cashup.research.spec import RunSpec, run_spec
+from cashup.research.tally import count
 from cashup.research.walk import Progress, Walk, bars_a_year, daily_returns, walk
 from cashup.settings import load_settings
 from cashup.strategies.bars import Bars
+from cashup.strategies.registry import new_run_id
 from cashup.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -92,6 +96,16 @@ class WalkForward(Result):
                 figures = {"sharpe": self.walk.sharpes[row, fold], self.walk.objective: self.walk.scores[row, fold]}
                 rows.append({"fold": fold + 1, **params, **figures, "chosen": row == winner})
         return pd.DataFrame(rows)
+
+    def tried(self, params: Mapping[str, Any]) -> list[Trial]:
+        """The trials as the registry counts them; `params` are those that all of them had."""
+        made: list[Trial] = []
+        for fold in range(len(self.walk.plan.splits)):
+            for row, chosen in enumerate(self.walk.candidates.sets):
+                figures = {self.walk.objective: self.walk.scores[row, fold], "sharpe": self.walk.sharpes[row, fold]}
+                metrics = {"fold": float(fold + 1)} | {name: _plain(value) for name, value in figures.items()}
+                made.append(Trial(len(made), dict(params) | dict(chosen), "ok", metrics))
+        return made
 
     @cached_property
     def efficiency(self) -> float:
@@ -218,7 +232,7 @@ def walkforward(
     objective: str = "sharpe",
     **how: Any,
 ) -> WalkForward:
-    """Choose parameters on one time and judge them on the next, over and over.
+    """Choose parameters on one time and judge them on the next, over and over; every trial is counted.
 
     `strategy` is a notebook's path, a `Strategy`, or a function that makes one of a dict of parameters; `grid` maps
     parameters to the values to try, `params` sets others. `scheme` is `rolling`, `expanding`, `kfold` or `cpcv`;
@@ -238,7 +252,10 @@ def walkforward(
         "purge": purge,
         "embargo": embargo,
     }
-    return walk_forward(candidates, bars_for(candidates, spec), spec, scheme=scheme, objective=objective, **lengths)
+    made = walk_forward(candidates, bars_for(candidates, spec), spec, scheme=scheme, objective=objective, **lengths)
+    source = Path(strategy) if isinstance(strategy, str) else strategy
+    count(source, new_run_id(WallClock().now()), made.tried(params or {}))
+    return made
 
 
 def bars_for(candidates: Candidates, spec: RunSpec) -> Bars:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cashup.cli.database import with_database
 from cashup.clock import parse_time
 from cashup.errors import DataError, NotebookError, UsageError, WorkFailed
 from cashup.markets.lake import Lake
@@ -25,6 +26,7 @@ from cashup.research.walk import daily_returns
 from cashup.research.walkforward import WalkForward, walk_forward, walkforward
 from cashup.settings import load_settings
 from cashup.strategies.bars import Bars
+from cashup.strategies.registry import notebook_name, trials_of_notebook
 from cashup.strategies.strategy import Strategy
 
 START = parse_time("2024-01-01")
@@ -286,7 +288,9 @@ strategy = cu.Strategy(target, symbols=["BTC/USDT"], timeframe="1h", warmup=slow
 
 
 @pytest.fixture
-def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bars: Bars) -> Path:
+def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str) -> Path:
+    monkeypatch.setenv("CASHUP_DATABASE_URL", database_url)
+    monkeypatch.setenv("CASHUP_REDIS_URL", redis_url)
     monkeypatch.setenv("CASHUP_HOME", str(tmp_path / "home"))
     load_settings.cache_clear()
     Lake(load_settings().lake_path).write("gate", "BTC/USDT", "1h", generate("BTC/USDT", "1h", START, 1_020, 3))
@@ -304,6 +308,9 @@ def test_a_notebook_is_walked_and_the_sets_that_it_refuses_are_named(notebook: P
     assert [dict(params) for params, _ in made.invalid] == [{"fast": 30, "slow": 12}, {"fast": 30, "slow": 20}]
     assert "AssertionError" in made.invalid[0][1]
     assert made.equity.to_numpy() == pytest.approx(walked.equity.to_numpy()), "as the same strategy by hand"
+    counted = with_database(lambda database: trials_of_notebook(database, notebook_name(notebook)))
+    assert len(counted) == 6, "every set of it, once"
+    assert all(trial.metrics["fold"] == 5 for trial in counted)
     with pytest.raises(NotebookError, match="no parameter 'fats'"):
         walkforward(notebook, {"fats": [3]})
     with pytest.raises(WorkFailed, match="AssertionError"):
