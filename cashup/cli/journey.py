@@ -121,7 +121,9 @@ class Journey:
 
     def _command(self, *words: str) -> dict[str, Any]:
         """A command of ours with `--json`, in the demo's home."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith("CASHUP_")}
+        env = {
+            name: value for name, value in os.environ.items() if not name.startswith("CASHUP_") or name == "CASHUP_WARM"
+        }
         command = [sys.executable, "-P", "-m", "cashup", *words, "--json"]
         done = subprocess.run(
             command, env=env | {"CASHUP_HOME": str(self.home)}, capture_output=True, text=True, check=False

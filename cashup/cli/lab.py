@@ -38,8 +38,10 @@ def lab(
     require_free("127.0.0.1", number, "JupyterLab", "CASHUP_LAB_PORT")
     token = os.environ.get("JUPYTER_TOKEN") or secrets.token_urlsafe(24)
     command = [sys.executable, "-m", "jupyterlab", *_options(folder.resolve(), number)]
+    _warm_up()
     # The token goes through the environment: arguments can be read by everybody on the machine.
-    process = subprocess.Popen(command, env=os.environ | {"JUPYTER_TOKEN": token}, start_new_session=True)
+    given = {"JUPYTER_TOKEN": token, "JUPYTER_DEFAULT_PROVISIONER_NAME": "cashup"}
+    process = subprocess.Popen(command, env=os.environ | given, start_new_session=True)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         _wait_until_it_listens(process, number)
@@ -66,6 +68,16 @@ def _notebook_of(run: str) -> Path:
 
 def _place(notebook: Path | None) -> str:
     return f"/tree/{quote(notebook.name)}" if notebook else ""
+
+
+def _warm_up() -> None:
+    """Start the process that the kernels will be forked from; it is ready when the first notebook is opened."""
+    from cashup.settings import load_settings
+    from cashup.workers.fork import start
+
+    settings = load_settings()
+    if settings.warm:
+        start("research", settings.home_path)
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:

@@ -28,7 +28,9 @@ class Cli:
     def __init__(self, settings: Settings) -> None:
         assert settings.database_url is not None
         assert settings.redis_url is not None
-        self.env = {name: value for name, value in os.environ.items() if not name.startswith("CASHUP_")} | {
+        self.env = {
+            name: value for name, value in os.environ.items() if not name.startswith("CASHUP_") or name == "CASHUP_WARM"
+        } | {
             "CASHUP_HOME": str(settings.home_path),
             "CASHUP_DATABASE_URL": settings.database_url.get_secret_value(),
             "CASHUP_REDIS_URL": settings.redis_url.get_secret_value(),

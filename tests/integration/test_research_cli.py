@@ -187,7 +187,7 @@ def test_a_notebook_without_a_run_is_refused(cashup, tmp_path):
 def test_the_lake_is_found_from_the_notebooks_folder(tmp_path):
     (tmp_path / "notebooks").mkdir()
     shutil.copy(NOTEBOOKS / "sma_cross.ipynb", tmp_path / "notebooks")
-    env = {name: value for name, value in os.environ.items() if not name.startswith("CASHUP_")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("CASHUP_") or name == "CASHUP_WARM"}
     (tmp_path / "cashup.toml").write_text('home = "state"\n')
     look = "from cashup.settings import load_settings; print(load_settings().lake_path)"
     for folder in (tmp_path, tmp_path / "notebooks"):

@@ -30,7 +30,9 @@ class Command:
     """A `cashup` command as a process; its lines on stderr can be waited for."""
 
     def __init__(self, folder: Path, gateway: Scripted, *arguments: str) -> None:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("CASHUP_")}
+        env = {
+            name: value for name, value in os.environ.items() if not name.startswith("CASHUP_") or name == "CASHUP_WARM"
+        }
         env |= {
             "CASHUP_HOME": str(folder / "home"),
             "CASHUP_GATEWAY_URL": gateway.url,

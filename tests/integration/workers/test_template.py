@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -21,8 +22,13 @@ from nbclient.exceptions import DeadKernelError
 
 from cashup.settings import load_settings
 from cashup.workers import fork as forking
+from cashup.workers.assignment import Assignment
 from cashup.workers.fork import Forked, fork
 from cashup.workers.identity import identity
+
+from .conftest import CONTRACT, TOKEN, Scripted, write_notebook
+
+ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has what a template needs")
 
@@ -201,6 +207,33 @@ def test_a_command_has_the_callers_streams_and_its_exit_code_comes_back(warm: Pa
     assert b"no-such-option" in written.lower()
 
 
+KERNEL = """
+import os, sys, time
+from pathlib import Path
+from cashup.workers.fork import fork
+home, folder = map(Path, sys.argv[1:3])
+words = ["-f", str(folder / "kernel.json"), "--IPKernelApp.parent_handle=1", "--transport=ipc", f"--ip={folder / 'k'}"]
+env = {"PATH": os.environ["PATH"], "IPYTHONDIR": str(folder / "ipython")}
+nothing = os.open(os.devnull, os.O_RDWR)
+made = fork("live", home, "kernel", words, env=env, cwd=folder, descriptors=dict.fromkeys(range(3), nothing))
+print(made.pid, flush=True)
+sys.stdin.read()
+"""
+"""A process that holds such a kernel until its standard input ends."""
+
+
+def holder(home: Path, folder: Path) -> subprocess.Popen[bytes]:
+    """Start KERNEL."""
+    command = [sys.executable, "-c", KERNEL, str(home), str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def held_by(process: subprocess.Popen[bytes]) -> int:
+    """The pid of its kernel."""
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
 def kernel(home: Path, folder: Path) -> Forked:
     """A kernel that nobody speaks to."""
     info = folder / "kernel.json"
@@ -226,21 +259,11 @@ def test_signals_reach_it_and_say_how_it_ended(warm: Path, tmp_path: Path) -> No
 
 
 def test_it_dies_with_whoever_asked_for_it(warm: Path, tmp_path: Path) -> None:
-    code = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from pathlib import Path
-from test_template import kernel
-made = kernel(Path({str(warm)!r}), Path({str(tmp_path)!r}))
-print(made.pid, flush=True)
-sys.stdin.read()
-"""
-    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert holder.stdout is not None
-    pid = int(holder.stdout.readline())
+    process = holder(warm, tmp_path)
+    pid = held_by(process)
     assert not gone(pid)
-    holder.kill()
-    holder.communicate()
+    process.kill()
+    process.communicate()
     wait_until(lambda: gone(pid), 20)
 
 
@@ -264,17 +287,10 @@ def parent_of(pid: int) -> int:
 def test_many_at_once_start_one_template(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    code = f"""
-from pathlib import Path
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_template import kernel, parent_of
-made = kernel(Path({str(home)!r}), Path({str(tmp_path)!r}))
-print(parent_of(made.pid))
-"""
-    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
-    parents = {process.communicate(timeout=120)[0] for process in processes}
-    assert [process.returncode for process in processes] == [0] * 4
+    processes = [holder(home, tmp_path) for _ in range(4)]
+    parents = {parent_of(held_by(process)) for process in processes}
+    for process in processes:
+        process.communicate()
     assert len(parents) == 1
     end_templates(home)
 
@@ -315,3 +331,63 @@ def test_a_template_that_cannot_start_is_done_without(warm: Path, notebook: Call
         assert "cashup.workers.template" not in told(notebook, f"import json, os; print(json.dumps({PARENT}))")
     finally:
         folder.unlink()
+
+
+def test_a_worker_trades_from_a_forked_kernel_and_its_token_stays_out_of_the_template(
+    warm: Path, gateway: Scripted, tmp_path: Path
+) -> None:
+    notebook = write_notebook(tmp_path / "sma.ipynb", CONTRACT)
+    assignment = Assignment(gateway.url, "demo", 1, TOKEN, str(notebook), {}, str(tmp_path / "out.ipynb"))
+    gateway.deployments["demo"] = {"desired": "running", "fence": 1, "spec": {}}
+    gateway.attempts["demo"] = []
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        count = len(gateway.messages)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "cashup", "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert worker.stdin is not None
+        worker.stdin.write(assignment.to_line())
+        worker.stdin.flush()
+        gateway.wait_for(lambda count=count: "ready" in [m["type"] for m in gateway.messages[count:]])
+        assert not Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text()
+        parents = {pid: parent_of(pid) for pid in kernels()}
+        (mine,) = [pid for pid, parent in parents.items() if parent in templates(warm)]
+        worker.send_signal(end)
+        output, _ = worker.communicate(timeout=60)
+        # This gateway knows too little of the deployment for the report after the loop; that it was reached is enough.
+        assert worker.returncode == -signal.SIGKILL or b"cell [3]" in output or worker.returncode == 0, output
+        wait_until(lambda mine=mine: gone(mine))
+    for pid in templates(warm):
+        assert TOKEN.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert TOKEN not in "".join(log.read_text() for log in (warm / "logs").glob("*"))
+
+
+def kernels() -> list[int]:
+    """The pids of every kernel of this machine's user."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if b"cashup.workers.kernel" in entry.read_bytes().split(b"\0"):
+                found.append(int(entry.parent.name))
+    return found
+
+
+@pytest.mark.slow
+def test_a_warm_backtest_equals_a_cold_one_to_the_last_digit(warm: Path, database_url: str, redis_url: str) -> None:
+    """The first run starts the template and forks its kernel, the second is a fork itself, the third is neither."""
+    servers = {"CASHUP_DATABASE_URL": database_url, "CASHUP_REDIS_URL": redis_url}
+
+    def run(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cashup", *words]
+        return subprocess.run(command, env=os.environ | servers | env, capture_output=True, text=True, check=False)
+
+    assert run("data", "generate", "--symbol", "BTC/USDT", "--bars", "2000").returncode == 0
+    words = ("backtest", str(ROOT / "notebooks" / "sma_cross.ipynb"), "--json")
+    done = [run(*words), run(*words), run(*words, CASHUP_WARM="0")]
+    assert [each.returncode for each in done] == [0, 0, 0], [each.stderr for each in done]
+    of_the_run = ("run_id", "output")
+    results = [{k: v for k, v in json.loads(each.stdout).items() if k not in of_the_run} for each in done]
+    assert results[0] == results[1] == results[2]
+    wrong = run("backtest", "no-such.ipynb")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "no notebook" in wrong.stderr
