@@ -207,6 +207,13 @@ def inner(index):
 def target(bars, n):
     return bars.close.lt(oracle(bars.index), axis=0).astype(float)
 """,
+    "partial": FUTURE_FILE
+    + """
+from functools import partial
+def oracle(frame, bars, n, other):
+    return bars.close.lt(frame["close"].shift(-4).reindex(bars.index), axis=0).astype(float)
+target = partial(oracle, prices, other=None)
+""",
     "precomputed_signal": FUTURE_FILE
     + """
 signal = (prices["close"].shift(-1) > prices["close"]).astype(float)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, MutableMapping, Set
 from contextlib import contextmanager
+from functools import partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -90,6 +91,9 @@ class _Scissors:
         wrapped = getattr(function, "__wrapped__", None)
         if wrapped is not None:
             self.function(wrapped, depth + 1)
+        if isinstance(function, partial):
+            self._partial(function, depth)
+            return
         if not isinstance(function, FunctionType):
             self._met.discard(id(function))
             self.instance(function, depth)
@@ -100,6 +104,15 @@ class _Scissors:
         self.mapping(function.__dict__, None, depth, of=function.__name__)
         self._cells(function, depth)
         self._defaults(function, depth)
+
+    def _partial(self, function: partial[Any], depth: int) -> None:
+        before = function.args
+        cut = self.value(before, "an argument of a partial", depth)
+        if cut is not before:
+            _set_arguments(function, cut)
+            self._undo.append(lambda: _set_arguments(function, before))
+        self.mapping(function.keywords, None, depth)
+        self.function(function.func, depth + 1)
 
     def _cells(self, function: FunctionType, depth: int) -> None:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -169,7 +182,7 @@ class _Scissors:
                 self.mapping(value, None, depth + 1, of=name)
         elif isinstance(value, list):
             self._list(value, name, depth)
-        elif isinstance(value, FunctionType | MethodType) or hasattr(value, "__wrapped__"):
+        elif isinstance(value, FunctionType | MethodType | partial) or hasattr(value, "__wrapped__"):
             self.function(value, depth + 1)
         elif isinstance(value, staticmethod | classmethod):
             self.function(value.__func__, depth + 1)
@@ -231,6 +244,10 @@ class _Scissors:
 def _put_back(found: MutableMapping[Any, Any], key: Any, value: Any, cut: Any) -> None:
     if found.get(key) is cut:  # otherwise the strategy has put something else there itself
         found[key] = value
+
+
+def _set_arguments(function: Any, arguments: tuple[Any, ...]) -> None:
+    function.__setstate__((function.func, arguments, function.keywords, function.__dict__))
 
 
 def _utc(index: pd.DatetimeIndex) -> pd.DatetimeIndex:

@@ -7,6 +7,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -78,6 +79,8 @@ def _own_functions(strategy: Strategy) -> list[FunctionType]:
 
 
 def _function(one: Callable[..., Any]) -> Any:
+    while isinstance(one, partial):
+        one = one.func
     if isinstance(one, FunctionType):
         return one
     return getattr(one, "__func__", None) or getattr(type(one).__call__, "__wrapped__", type(one).__call__)
