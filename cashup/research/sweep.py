@@ -19,13 +19,15 @@ import numpy as np
 
 from cashup.clock import WallClock
 from cashup.errors import CashUpError, Conflict, DataError, UsageError
+from cashup.research import lane
 from cashup.research.condition import Condition
 from cashup.research.judge import Judge, Task, Trial
-from cashup.research.kernel import Terms, carry_out, prices
+from cashup.research.kernel import Terms, carry_out, prices_of
 from cashup.research.objective import FIGURES, Objective, objectives
 from cashup.research.plan import Plan, folder_of, read_plan
 from cashup.research.pool import block_size, open_pool
 from cashup.research.search import Numbered, search
+from cashup.research.simulation import Scenario
 from cashup.research.space import Between, Space, space
 from cashup.research.spec import run_spec
 from cashup.research.swept import Sweep
@@ -33,6 +35,7 @@ from cashup.research.tally import Source, count, name_of
 from cashup.research.ticker import Progress, watched
 from cashup.research.triallog import TABLE, TrialLog, store
 from cashup.settings import load_settings
+from cashup.strategies.bars import Bars
 from cashup.strategies.notebook import check_parameters, notebook_hash
 from cashup.strategies.registry import Run, environment_hash, new_run_id
 from cashup.strategies.strategy import Strategy
@@ -271,8 +274,11 @@ def _same_bars(source: Source, plan: Plan, version: str) -> Plan:
 
 def _warm_up() -> None:
     """Load the compiled pass before processes are forked, so that it is done once."""
-    ones = np.ones(2)
-    carry_out(prices(ones, ones, ones, ones), ones, Terms(), capital=1.0, keep=False)
+    ones = np.ones((5, 2, 1))
+    bars = Bars(np.arange(2, dtype=np.int64), ["BTC/USDT"], "1h", ones)
+    scenario = Scenario(bars=bars, targets=bars.close, terms=Terms(), capital=1.0)
+    lane.figures(scenario)
+    carry_out(prices_of(bars), ones[0], Terms(), capital=1.0, keep=False)
 
 
 def _plain(wanted: Any) -> Any:

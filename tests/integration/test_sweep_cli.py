@@ -114,7 +114,13 @@ def test_mistakes_are_one_sentence(cashup, bars, notebook, words, sentence):
 def test_ctrl_c_leaves_a_sweep_that_goes_on(cashup, bars, home, notebook, database_url):
     words = ["sweep", str(notebook), "-g", "fast", "2:60:1", "-g", "slow", "61:300:1", "--workers", "2"]
     command = [sys.executable, "-m", "cashup", *words]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ, start_new_session=True)
+    started = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests that run in the background ignore it
+    )
     lines = home / "runs"
     while not any(path.stat().st_size for path in lines.glob("*/trials.jsonl")):
         assert started.poll() is None, started.stderr.read()

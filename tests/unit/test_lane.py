@@ -1,0 +1,58 @@
+"""The fast lane of a sweep gives the kernel's numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cashup.research.kernel import Terms, carry_out, prices_of
+from cashup.research.lane import figures, fits
+from cashup.research.simulation import Scenario
+from cashup.strategies.bars import Bars
+
+COMPARED = (
+    "final_equity",
+    "total_return",
+    "max_drawdown",
+    "sum_returns",
+    "sum_squares",
+    "trades",
+    "orders",
+    "fees",
+    "turnover",
+    "exposed",
+    "lowest",
+)
+
+
+def scenario(targets: np.ndarray, seed: int, **terms: float) -> Scenario:
+    random = np.random.default_rng(seed)
+    closes = 100 * np.exp(np.cumsum(random.normal(0, 0.02, len(targets))))
+    opens = np.append(100.0, closes[:-1]) * np.exp(random.normal(0, 0.002, len(targets)))
+    values = np.stack([opens, np.maximum(opens, closes), np.minimum(opens, closes), closes, closes])[:, :, None]
+    bars = Bars(np.arange(len(targets), dtype=np.int64) * 3_600_000, ["BTC/USDT"], "1h", values)
+    frame = pd.DataFrame(targets[:, None], bars.index, bars.close.columns)
+    return Scenario(bars=bars, targets=frame, terms=Terms(**terms), capital=1_000.0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("terms", [{}, {"fee": 0.001}, {"fee": 0.002, "slippage": 0.003}])
+def test_it_gives_what_the_kernel_gives(seed, terms):
+    random = np.random.default_rng(seed)
+    kinds = [[0.0, 1.0], [0.0, 0.3, 0.7, 1.0], [np.nan, 0.0, 1.0], [0.5, 1.5, 0.0, np.nan]]
+    targets = np.repeat(random.choice(kinds[seed % 4], 200), random.integers(1, 9, 200))
+    asked = scenario(targets, seed, **terms)
+    assert fits(asked)
+    made, wanted = (
+        figures(asked),
+        carry_out(prices_of(asked.bars), targets, asked.terms, capital=asked.capital, keep=False).figures,
+    )
+    for name in COMPARED:
+        assert getattr(made, name) == pytest.approx(getattr(wanted, name), rel=1e-10, abs=1e-12), name
+
+
+def test_what_it_cannot_take_is_left_to_the_kernel():
+    assert figures(scenario(np.array([0.0, -1.0, 0.0, 1.0]), 1)) is None
+    assert not fits(scenario(np.ones(4), 1, leverage=2.0))
+    assert not fits(scenario(np.ones(4), 1, rebalance=0.1))
