@@ -60,7 +60,8 @@ def equity_of(orders: pd.DataFrame, close: pd.DataFrame, capital: float) -> pd.S
     value = (orders["quantity"] * orders["price"]).to_numpy()
     bought = (orders["side"] == "buy").to_numpy()
     flow = _grid(orders, np.where(bought, -value, value) - orders["fee"].to_numpy(), close)
-    held = np.cumsum(_grid(orders, np.where(bought, 1.0, -1.0) * orders["quantity"].to_numpy(), close), axis=0)
+    quantity = orders["quantity"].to_numpy(dtype=np.float64)
+    held = np.cumsum(_grid(orders, np.where(bought, quantity, -quantity), close), axis=0)
     worth = held * close.to_numpy()
     if np.isnan(worth).any():
         worth = np.nan_to_num(worth)
@@ -136,7 +137,7 @@ class _Lot:
 
 def _by_bar(orders: pd.DataFrame, values: pd.Series[float], close: pd.DataFrame) -> pd.DataFrame:
     """`values` of orders summed per bar and symbol, zero elsewhere. An order belongs to the bar that was then open."""
-    grid = _grid(orders, values.to_numpy(dtype=np.float64), close)
+    grid = _grid(orders, np.asarray(values, dtype=np.float64), close)
     return pd.DataFrame(grid, index=close.index, columns=close.columns)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from cashup.exchanges.rules import gate_market, ideal_market
 from cashup.markets.lake import Lake
 from cashup.research.kernel import Funding
+from cashup.research.rule import check_long_only
 from cashup.research.simulation import Scenario, Simulated
 from cashup.research.spec import RunSpec
 from cashup.research.trades import ORDER_COLUMNS, empty_orders, no_funding
@@ -24,8 +25,9 @@ from cashup.types import Market, Side, Symbol
 def on_venue(strategy: Strategy, bars: Bars, spec: RunSpec, scenario: Scenario) -> Simulated:
     """`scenario` with the venue's lots, ticks and minimums, which only the trading code knows.
 
-    Raises UsageError for targets that a replay cannot size, and what the strategy raises.
+    Raises NotebookError for a target below zero of a spot symbol, DataError when there is nothing to decide.
     """
+    check_long_only(scenario.targets, scenario.bars)
     made = replay(
         strategy,
         bars,
