@@ -124,6 +124,7 @@ def test_threads_that_ask_together_compute_once() -> None:
 
     def make() -> np.ndarray[Any, Any]:
         calls.append(1)
+        threading.Event().wait(0.1)  # long enough for the others to come in
         return np.zeros(4)
 
     def ask() -> None:
@@ -155,3 +156,20 @@ def test_what_fails_is_tried_again() -> None:
     with pytest.raises(ZeroDivisionError):
         memo.get("key", lambda: 1 // 0)
     assert memo.get("key", lambda: 7) == 7
+
+
+def test_what_was_asked_for_again_stays() -> None:
+    memo, made = Memo(most_bytes=1_000), list[str]()
+    for key in ("a", "b", "a", "c"):
+        memo.get(key, lambda: np.zeros(50))  # 400 bytes
+    memo.get("a", lambda: made.append("a"))
+    assert not made
+
+
+def test_an_array_cannot_be_changed_for_the_others_either() -> None:
+    memo = Memo()
+    one, two = memo.get("key", lambda: (np.zeros(3), pd.Series([1.0])))
+    with pytest.raises(ValueError, match="read-only"):
+        one[0] = 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        two.iloc[0] = 2.0

@@ -65,6 +65,12 @@ def test_what_was_never_published_is_never_known() -> None:
     assert joined.dropna().unique().tolist() == [1.0]
 
 
+def test_a_row_about_no_time_does_not_hide_the_others() -> None:
+    told = at("01 02:00", "01 03:00")
+    figures = pd.DataFrame({"value": [1.0, 2.0], "published": told}, index=pd.DatetimeIndex([told[0], pd.NaT]))
+    assert hourly().known(figures, at="published")["value"].dropna().unique().tolist() == [1.0]
+
+
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [

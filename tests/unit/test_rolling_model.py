@@ -57,6 +57,13 @@ def test_before_the_first_training_there_is_no_prediction() -> None:
     assert predicted.iloc[m.warmup("1h") :].notna().all().all()
 
 
+def test_a_training_waits_for_all_of_its_rows() -> None:
+    bars = hourly()
+    predicted = model(features=lambda bars: {"day": bars.close / bars.open - 1}, lookback=0).predict(bars)
+    assert predicted.iloc[: 5 * 24 - 1].isna().all().all()
+    assert predicted.iloc[7 * 24 :].notna().all().all()
+
+
 def test_nothing_after_a_training_changes_what_it_learnt() -> None:
     bars = hourly()
     values = bars.values.copy()

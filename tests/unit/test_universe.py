@@ -64,6 +64,12 @@ def test_before_there_is_history_nobody_is_in() -> None:
     assert chosen.iloc[24 * 4 - 1].sum() == 2
 
 
+def test_a_choice_waits_for_all_of_the_time_that_it_ranks_by() -> None:
+    chosen = market().under(cu.Universe(top=2, over="6d", listed="1d", every="1d")).universe
+    assert not chosen.iloc[: 24 * 6 - 1].to_numpy().any()
+    assert chosen.iloc[24 * 6 - 1].sum() == 2
+
+
 def test_targets_outside_are_zero_and_inside_they_stay() -> None:
     bars = market()
     s = strategy()
