@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import typer
 
-FAILED_CELL = "#papermill-error-cell"
+FAILED_CELL = "#cell-id=papermill-error-cell"
 """Where papermill marks the cell that failed."""
 
 

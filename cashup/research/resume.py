@@ -39,6 +39,9 @@ def make_resumable(executed: Path, notebook: Path, spec: RunSpec, settings: Sett
     }
     source = CELL.format(run_id=spec.run_id, environment=environment, folder=str(notebook.resolve().parent))
     document = json.loads(executed.read_text(encoding="utf-8"))
+    for cell in document["cells"]:
+        if f'id="{ANCHOR}"' in "".join(cell["source"]):
+            cell["id"] = ANCHOR  # JupyterLab drops the ids of HTML, and finds cells by theirs
     document["cells"].insert(_after_the_banner(document["cells"]), _code_cell(source))
     executed.write_text(json.dumps(document, indent=1), encoding="utf-8")
 

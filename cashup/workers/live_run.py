@@ -13,7 +13,7 @@ from cashup.client import Client, Row
 from cashup.errors import Unavailable
 from cashup.research.result import Result
 from cashup.research.trades import ORDER_COLUMNS, empty_orders
-from cashup.strategies.bars import FIELDS, to_index
+from cashup.strategies.bars import FIELDS, Bars, to_index
 from cashup.workers.link import Link
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _PATIENCE = 30.0
 _MOST_HISTORY = 10_000
 """The gateway gives no more bars at once; of a longer run the newest ones are shown."""
-_CLOSE = FIELDS.index("close")
 
 
 class LiveRun(Result):
@@ -43,21 +42,24 @@ def fetch(gateway: str, token: str, deployment: str, strategy: Strategy) -> Live
         fills = client.fills(deployment)
         orders = client.orders(deployment)
     first = int(worth[0]["bar"]) if worth else None
-    close = _closes(gateway, token, strategy, first)
+    bars = _bars(gateway, token, strategy, first)
     equity = pd.Series(
         [float(row["equity"]) for row in worth], index=to_index(_times(row["bar"] for row in worth)), name="equity"
     )
-    common = close.index.intersection(equity.index)
+    common = bars.index.intersection(pd.DatetimeIndex(equity.index))
     if common.empty:
         # Nothing was decided: the run is the capital, at the newest bar there is.
-        common = close.index[-1:]
+        common = bars.index[-1:]
         equity = pd.Series(capital, index=common, name="equity")
+    rows = bars.index.get_indexer(common)
+    decided = Bars(bars.times[rows], bars.symbols, bars.timeframe, bars.values[:, rows])
     return LiveRun(
         equity=equity.loc[common],
         orders=executed(orders, fills, strategy.bar_millis),
-        close=close.loc[common],
+        close=decided.close,
         timeframe=strategy.timeframe,
         capital=capital,
+        bars=decided,
     )
 
 
@@ -91,16 +93,17 @@ def _fill(row: Row, bar: Millis) -> tuple[Any, ...]:
     return (row["client_order_id"], bar, row["symbol"], row["side"], quantity, quantity * price, fee)
 
 
-def _closes(gateway: str, token: str, strategy: Strategy, first: Millis | None) -> pd.DataFrame:
-    """The closes from `first` (or the newest alone) to now, time x symbol, asked for as a worker asks for history."""
+def _bars(gateway: str, token: str, strategy: Strategy, first: Millis | None) -> Bars:
+    """The bars from `first` (or the newest alone) to now, asked for as a worker asks for history."""
     count = 1
     while True:
         times, bars = _history(gateway, token, strategy, count)
         if first is None or len(times) < count or times[0] <= first or count == _MOST_HISTORY:
             break
         count = min((times[-1] - first) // strategy.bar_millis + 1, _MOST_HISTORY)
-    values = {symbol: [bar[_CLOSE] for bar in bars[symbol]] for symbol in strategy.symbols}
-    return pd.DataFrame(values, index=to_index(_times(times)), columns=pd.Index(strategy.symbols, name="symbol"))
+    rows = np.array([bars[symbol] for symbol in strategy.symbols], dtype=np.float64)
+    values = rows.reshape(len(strategy.symbols), len(times), len(FIELDS)).transpose(2, 1, 0)
+    return Bars(_times(times), strategy.symbols, strategy.timeframe, values)
 
 
 def _history(

@@ -64,6 +64,7 @@ def test_it_says_where_and_runs_on_by_hand_with_what_it_was_given(notebook, tmp_
     before = json.loads((executed.parent / "result.json").read_text())
     made = nbformat.read(executed, as_version=4)
     assert 'id="papermill-error-cell"' in "".join(cell.source for cell in made.cells)
+    assert [cell.id for cell in made.cells].count("papermill-error-cell") == 1
     # By hand: a kernel that starts beside the executed notebook and knows nothing of the run.
     made.cells = [cell for cell in made.cells if "inner()" not in cell.source]
     NotebookClient(made, timeout=180, resources={"metadata": {"path": str(executed.parent)}}).execute()
