@@ -157,10 +157,12 @@ class _Known:
     """A task as a key: its pickled form, because a task holds dictionaries."""
 
     def __init__(self, task: Task) -> None:
-        from distributed.protocol.pickle import dumps
+        from distributed.protocol import pickle
+
+        library: Any = pickle  # it has no types
 
         self.task = task
-        self.text: bytes = dumps(task)
+        self.text: bytes = library.dumps(task)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Known) and other.text == self.text

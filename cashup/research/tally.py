@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cashup.research.judge import Trial
 from cashup.settings import load_settings
@@ -19,9 +19,6 @@ from cashup.storage.servers import open_servers
 from cashup.strategies import registry
 from cashup.strategies.notebook import notebook_hash
 from cashup.strategies.strategy import Strategy
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 BATCH = 1_000
 """Rows that are stored at once."""
@@ -64,7 +61,7 @@ def _rows(source: Source, run_id: str, trials: Sequence[Trial]) -> list[registry
 async def _store(rows: Sequence[registry.Trial], run: registry.Run | None) -> None:
     settings = load_settings()
     servers = open_servers(settings)
-    database: AsyncEngine = create_engine(servers.database_url, application="cashup-sweep", pool_size=1)
+    database = create_engine(servers.database_url, application="cashup-sweep", pool_size=1)
     try:
         await schema.prepare(database, ours=servers.embedded is not None and settings.database_url is None)
         for first in range(0, len(rows), BATCH):
