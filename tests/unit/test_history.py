@@ -14,7 +14,7 @@ from cashup.errors import DataError, NotebookError
 from cashup.markets.lake import Lake
 from cashup.markets.synthetic import generate, generate_funding, generate_open_interest
 from cashup.research.backtest import backtest
-from cashup.research.history import load_bars
+from cashup.research.history import load_bars, priced, waiting
 from cashup.research.replay import replay_report
 from cashup.research.spec import RunSpec
 
@@ -163,3 +163,15 @@ def test_a_universe_sees_candidates_without_bars_and_trades_them_when_they_have_
 def test_replay_agrees_with_the_backtest_of_a_universe(lake: Lake) -> None:
     report = replay_report(universe_of_four(), lake, RunSpec(exchange="gate", start="2025-01-04"))
     assert report.parity.equal, report.report()
+
+
+def test_where_there_is_no_bar_the_last_close_stands_and_a_target_waits() -> None:
+    values = np.arange(1.0, 26.0).reshape(5, 5, 1)
+    values[:, [0, 3], 0] = np.nan
+    bars = cu.Bars(np.arange(5, dtype=np.int64) * HOUR, ["ETH/USDT"], "1h", values)
+    shown = priced(bars)
+    assert shown.close.iloc[:, 0].tolist() == [2.0, 17.0, 18.0, 18.0, 20.0], "before the first bar its open"
+    assert shown.open.iloc[3, 0] == 18.0
+    assert np.isnan(bars.close.iloc[3, 0])
+    targets = np.array([[0.0], [0.5], [1.0], [np.nan]])
+    assert np.array_equal(waiting(targets, bars, 1)[:, 0], [0.0, np.nan, 1.0, 1.0], equal_nan=True)
