@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cashup.clock import timeframe_millis
 from cashup.research.kernel import NO_FUNDING, NO_LEVELS, REASONS, Funding, Levels, Terms, carry_out, prices_of
 from cashup.research.rule import check_long_only, orders_from
-from cashup.research.trades import ORDER_COLUMNS, equity_of, no_funding
+from cashup.research.trades import ORDER_COLUMNS, empty_orders, equity_of, no_funding
 from cashup.strategies.bars import Bars
 
 
@@ -69,11 +68,18 @@ def simulate(scenario: Scenario) -> Simulated:
 def by_vectorbt(scenario: Scenario) -> Simulated:
     """The scenario in vectorbt, which must be able to."""
     bars, terms = scenario.bars, scenario.terms
-    portfolio = _portfolio(bars, orders_from(scenario.targets), scenario.capital, terms.fee, terms.slippage)
-    records = np.sort(portfolio.orders.values, order="id")  # ids count in the order of execution
+    sizes = orders_from(scenario.targets)
+    # Orders are sized at the opens they are executed at, so bars without one change nothing: vectorbt gets the others.
+    acting = np.flatnonzero(~np.isnan(sizes).all(axis=1))
+    if not len(acting):
+        return Simulated(_flat(scenario), empty_orders(), no_funding(), "vectorbt")
+    opens = bars.values[0, acting]
+    portfolio = portfolio_of(opens, opens, sizes[acting], scenario.capital, fee=terms.fee, slippage=terms.slippage)
+    records = portfolio.orders.values
+    records = records[np.argsort(records["id"], kind="stable")]  # ids count in the order of execution
     orders = _orders(
         bars,
-        rows=records["idx"],
+        rows=acting[records["idx"]],
         columns=records["col"],
         bought=records["side"] == 0,
         quantity=records["size"],
@@ -109,26 +115,40 @@ def by_kernel(scenario: Scenario) -> Simulated:
     return Simulated(equity, orders, _payments(bars, made.payments), "kernel")
 
 
-def _portfolio(bars: Bars, sizes: NDArray[np.float64], capital: float, fee: float, slippage: float) -> Any:
+def portfolio_of(
+    closes: NDArray[np.float64],
+    opens: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    capital: float,
+    *,
+    fee: float,
+    slippage: float,
+    **about: Any,
+) -> Any:
+    """vectorbt's Portfolio of `sizes` (fractions of equity, NaN = no order) executed at `opens`; all rows x symbols."""
     import vectorbt as vbt
 
-    # The bars are read-only, and vectorbt would compile everything once more for that: it gets copies. The rows are
-    # numbered, because it makes an object of every time of an index with a zone: 1.6 s for a year of minutes.
+    # The rows are numbered: of an index with a zone vectorbt makes an object per time, 1.6 s for a year of minutes.
     return vbt.Portfolio.from_orders(
-        close=pd.DataFrame(bars.values[3].copy(), columns=list(bars.symbols)),
+        close=pd.DataFrame(closes),
         size=sizes,
         size_type="targetpercent",
         direction="longonly",
-        price=bars.values[0].copy(),
+        price=opens,
         fees=fee,
         slippage=slippage,
         init_cash=capital,
         cash_sharing=True,
         group_by=True,
         call_seq="auto",
-        freq=pd.Timedelta(milliseconds=timeframe_millis(bars.timeframe)),
         engine="auto",
+        **about,
     )
+
+
+def _flat(scenario: Scenario) -> pd.Series[float]:
+    """The equity of an account that never trades."""
+    return pd.Series(scenario.capital, index=scenario.bars.index, name="equity")
 
 
 def _orders(

@@ -19,7 +19,7 @@ from cashup.markets.synthetic import generate
 from cashup.research.backtest import Backtest, backtest
 from cashup.research.result import Result
 from cashup.research.rule import orders_from
-from cashup.research.simulation import _portfolio
+from cashup.research.simulation import portfolio_of
 from cashup.research.spec import RunSpec
 from cashup.research.statistics import metrics, statistics
 from cashup.research.trades import ORDER_COLUMNS, empty_orders, equity_of, trades_of
@@ -146,7 +146,9 @@ def test_equity_trades_and_statistics_are_vectorbts(market, slippage):
     strategy = Strategy(momentum, symbols=SYMBOLS, timeframe="1h", warmup=48, params={"lookback": 48})
     made = backtest(strategy, market, RunSpec(slippage=slippage))
     traded = market.rows(48, len(market))
-    theirs = _portfolio(traded, orders_from(strategy.targets(market).iloc[48:]), 10_000.0, 0.001, slippage)
+    sizes = orders_from(strategy.targets(market).iloc[48:])
+    closes, opens = traded.values[3].copy(), traded.values[0].copy()
+    theirs = portfolio_of(closes, opens, sizes, 10_000.0, fee=0.001, slippage=slippage, freq="1h")
 
     np.testing.assert_allclose(made.equity, theirs.value(), rtol=1e-12)
     exits = theirs.exit_trades.records_readable.sort_values(["Column", "Exit Timestamp"])

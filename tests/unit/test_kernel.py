@@ -11,7 +11,7 @@ import pytest
 from cashup.markets.synthetic import generate
 from cashup.research.kernel import NOTHING, REASONS, Funding, Levels, Outcome, Terms, carry_out, prices, prices_of
 from cashup.research.rule import orders_from
-from cashup.research.simulation import _portfolio
+from cashup.research.simulation import portfolio_of
 from cashup.strategies.bars import Bars
 
 NAN = float("nan")
@@ -76,7 +76,8 @@ def test_long_only_is_vectorbts(market, symbols, rebalance, slippage):
         sizes = orders_from(frame)
     else:
         sizes = orders_with_rebalance(frame, values[0], rebalance=rebalance, fee=0.001, slippage=slippage)
-    theirs = _portfolio(bars, sizes, 10_000.0, 0.001, slippage)
+    closes, opens = values[3].copy(), values[0].copy()
+    theirs = portfolio_of(closes, opens, sizes, 10_000.0, fee=0.001, slippage=slippage, freq="1h")
     terms = Terms(fee=0.001, slippage=slippage, rebalance=rebalance or math.inf)
     ours = carry_out(prices_of(bars), targets, terms, capital=10_000.0)
 
