@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.research_report import engines, research
+
 PEERS = Path(__file__).with_name("peers") / "quoted.json"
 
 _HEAD = """# Performance
@@ -49,7 +51,9 @@ def render(found: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
         _HEAD,
         _machine(found),
         _whole(values),
+        engines(values),
         _backtest(values, peers),
+        research(values),
         _warm(values),
         _trading(values),
         _memory(values),
