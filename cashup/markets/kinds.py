@@ -34,6 +34,19 @@ BESIDE = {
 base currency. `side`: 1 when the taker bought, -1 when it sold; `amount` in base currency."""
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A series of BESIDE that a run uses.
+
+    The rows of its bars' time; when the strategy sees it (`seen`), also the newest before them and one at the last
+    close: they are known at a bar's close.
+    """
+
+    kind: str
+    symbol: str
+    seen: bool = False
+
+
 def kind_of(name: str) -> Kind:
     """The kind that is stored under `name`: a timeframe, or one of BESIDE. Raises UsageError."""
     return BESIDE.get(name) or Kind(name, FIELDS, timeframe_millis(name))

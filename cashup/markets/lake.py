@@ -16,11 +16,11 @@ from cashup.errors import DataError
 from cashup.markets.appending import append_candles
 from cashup.markets.dataset import Dataset, Ranges, Rows
 from cashup.markets.health import require_sound
-from cashup.markets.kinds import BESIDE, Kind, beside, exchange_name, kind_of
+from cashup.markets.kinds import BESIDE, Kind, Use, beside, exchange_name, kind_of
 from cashup.markets.manifest import MANIFEST, Version
-from cashup.markets.panel import Panel, Part, Source, count_filled
+from cashup.markets.panel import Panel, Part, Source, count_filled, joint_version
 from cashup.markets.segments import Times, Values, digests, version_of
-from cashup.markets.snapshots import Snapshot, forget, recall, remember, snapshots
+from cashup.markets.snapshots import Snapshot, find, forget, recall, remember, snapshots
 from cashup.markets.store import open_store
 from cashup.strategies.bars import FIELDS, Bars, to_index, to_times
 from cashup.strategies.symbols import check_symbol
@@ -117,13 +117,15 @@ class Lake:
         *,
         version: str | None = None,
         outer: bool = False,
+        uses: Sequence[Use] = (),
     ) -> Bars:
         """Bars of several symbols: `warmup` bars before `start` and all that open in [start, end).
 
         A time at which a symbol has no bar is left out; with `outer` it stays, and the symbol has NaN there. Without
         `start` the first `warmup` bars of the lake are the warm-up. `version` is what an earlier run's bars had as
-        theirs: exactly those rows again, whatever came into the lake since. Raises DataError when the lake lacks a
-        symbol, has too few bars before `start`, or none in the range.
+        theirs: exactly those rows again, whatever came into the lake since. What is used beside the bars belongs to
+        their version too. Raises DataError when the lake lacks a symbol, has too few bars before `start`, or none in
+        the range.
         """
         kind = _bars_of(timeframe)
         sources = {symbol: self._source(exchange, symbol, kind, version) for symbol in symbols}
@@ -136,6 +138,10 @@ class Lake:
         first = warmup if start is None else panel.position(start)
         _require_range(panel, first, warmup, start, end, f"{', '.join(symbols)} {timeframe} on {exchange}")
         bars, parts = panel.bars(first - warmup)
+        used = [part for use in uses if (part := self._part_beside(exchange, use, bars, version)) is not None]
+        if used:
+            bars = bars.named(joint_version([bars.version, *(part.version for part in used)]))
+            parts = (*parts, *used)
         remember(self._store, Snapshot(bars.version, exchange, timeframe, parts))
         return bars
 
@@ -157,16 +163,33 @@ class Lake:
         self._dataset(exchange, symbol, chosen).append(times, values)
 
     def read_series(
-        self, kind: str, exchange: str, symbol: str, start: Millis | None = None, end: Millis | None = None
+        self,
+        kind: str,
+        exchange: str,
+        symbol: str,
+        start: Millis | None = None,
+        end: Millis | None = None,
+        *,
+        version: str | None = None,
     ) -> pd.DataFrame:
-        """The rows of [start, end) with the columns of the kind, by time; raises DataError when the lake has none."""
-        return _frame(self._source(exchange, symbol, beside(kind), None)(start, end))
+        """The rows of [start, end) with the columns of the kind, by time; raises DataError when the lake has none.
+
+        `version` is that of a run: the rows it had. One that covers nothing of the kind, because its run used bars
+        alone, leaves the newest.
+        """
+        return _frame(self._beside(exchange, symbol, beside(kind), version)(start, end))
 
     def funding(
-        self, exchange: str, symbol: str, start: Millis | None = None, end: Millis | None = None
+        self,
+        exchange: str,
+        symbol: str,
+        start: Millis | None = None,
+        end: Millis | None = None,
+        *,
+        version: str | None = None,
     ) -> pd.Series[float]:
         """Funding rates (a ratio; longs pay when it is above 0) by funding time in [start, end), UTC."""
-        return self.read_series("funding", exchange, symbol, start, end)["rate"]
+        return self.read_series("funding", exchange, symbol, start, end, version=version)["rate"]
 
     def open_interest(
         self, exchange: str, symbol: str, start: Millis | None = None, end: Millis | None = None
@@ -216,7 +239,7 @@ class Lake:
         needed: dict[str, set[str]] = {}
         for snapshot in noted if not forget_runs else ():
             for part in snapshot.parts:
-                dataset = self._dataset(snapshot.exchange, part.symbol, kind_of(snapshot.timeframe))
+                dataset = self._dataset(snapshot.exchange, part.symbol, kind_of(part.kind or snapshot.timeframe))
                 found = _state(dataset, part) if dataset.exists() else None
                 if found is not None:
                     needed.setdefault(dataset.name, set()).add(found.version)
@@ -281,6 +304,33 @@ class Lake:
             part.last + 1 if end is None else min(end, part.last + 1),
             state,
         )
+
+    def _beside(self, exchange: str, symbol: str, kind: Kind, version: str | None) -> Source:
+        """Where the rows beside bars come from; a run that used the kind, but had none of this symbol, has none."""
+        newest = self._existing(exchange, symbol, kind).rows
+        if version is None:
+            return newest
+        noted = find(self._store, version)
+        if noted is None or not noted.covers(kind.name):
+            return newest
+        if any((part.kind, part.symbol) == (kind.name, symbol) for part in noted.parts):
+            return self._source(exchange, symbol, kind, version)
+        return lambda start, end: newest(0, 0)
+
+    def _part_beside(self, exchange: str, use: Use, bars: Bars, version: str | None) -> Part | None:
+        """What a run on `bars` takes of a series beside them; None when there is nothing that it could take."""
+        kind = beside(use.kind)
+        if not self.has(exchange, use.symbol, use.kind):
+            return None
+        source = self._beside(exchange, use.symbol, kind, version)
+        first, last = int(bars.times[0]), int(bars.closes[-1]) - 1
+        if use.seen:
+            before = source(None, first + 1).times
+            first, last = (int(before[-1]) if len(before) else first), last + 1
+        rows = source(first, last + 1)
+        if not len(rows.times) and not use.seen:
+            return None
+        return Part(use.symbol, rows.version(rows.values()), first, last, use.kind)
 
     def _describe(self, dataset: Dataset) -> Series:
         bars, first, last = dataset.span()

@@ -27,12 +27,16 @@ _R = TypeVar("_R")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a panel took of one symbol: the version of its rows that lie in [first, last], in ms."""
+    """What a run took of one symbol: the version of its rows that lie in [first, last], in ms.
+
+    `kind` is what lies beside bars (`funding`, ...); empty for bars.
+    """
 
     symbol: str
     version: str
     first: Millis
     last: Millis
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

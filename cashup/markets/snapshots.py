@@ -27,13 +27,17 @@ class Snapshot:
     def part(self, exchange: str, symbol: str, timeframe: str) -> Part:
         """What it has of this series; raises DataError when it is of something else."""
         for part in self.parts:
-            if (self.exchange, part.symbol, self.timeframe) == (exchange, symbol, timeframe):
+            if (self.exchange, part.symbol, part.kind or self.timeframe) == (exchange, symbol, timeframe):
                 return part
-        told = ", ".join(part.symbol for part in self.parts)
+        told = ", ".join(part.symbol for part in self.parts if not part.kind)
         raise DataError(
             f"the data version {self.version[:12]} is of {told} {self.timeframe} on {self.exchange}, "
             f"not of {symbol} {timeframe} on {exchange}; give the version of a run on the same market"
         )
+
+    def covers(self, kind: str) -> bool:
+        """True when it stands for rows of this kind beside bars too."""
+        return any(part.kind == kind for part in self.parts)
 
 
 def remember(store: Store, snapshot: Snapshot) -> None:
@@ -59,6 +63,14 @@ def recall(store: Store, version: str) -> Snapshot:
         what = "no run of this lake had" if not found else f"{len(found)} versions begin with"
         raise DataError(f"{what} the data version {version!r}; `cashup runs show RUN` tells a run's in full")
     return _read(store, found[0])
+
+
+def find(store: Store, version: str) -> Snapshot | None:
+    """The same, or None where it names no single snapshot: it may be the version of one series."""
+    try:
+        return recall(store, version)
+    except DataError:
+        return None
 
 
 def snapshots(store: Store) -> Sequence[Snapshot]:

@@ -36,7 +36,8 @@ GLANCE_SHARE = 0.2
 
 
 class Backtest(Result):
-    """What a strategy would have done with bars of the past; `data_version` names exactly these bars.
+    """What a strategy would have done with bars of the past; `data_version` names exactly these bars,
+    and the funding and open interest that it used.
 
     `engine` says what simulated it (vectorbt, kernel, or replay with the venue's limits), `notes` what a reader of the
     figures should know, a sentence each.
@@ -194,7 +195,7 @@ def rates_of(strategy: Strategy, bars: Bars, spec: RunSpec) -> tuple[Rates, list
         return {}, []
     lake = Lake(load_settings().lake_path)
     end = int(bars.times[-1]) + strategy.bar_millis
-    return read_funding(lake, spec.exchange, strategy.symbols, int(bars.times[0]), end)
+    return read_funding(lake, spec.exchange, strategy.symbols, int(bars.times[0]), end, version=spec.data_version)
 
 
 def _warnings(equity: pd.Series[float]) -> list[str]:

@@ -18,16 +18,19 @@ Rates = Mapping[str, "pd.Series[float]"]
 
 
 def read_funding(
-    lake: Lake, exchange: str, symbols: Sequence[str], first: Millis, end: Millis
+    lake: Lake, exchange: str, symbols: Sequence[str], first: Millis, end: Millis, *, version: str | None = None
 ) -> tuple[dict[str, pd.Series[float]], list[str]]:
-    """The rates of the perpetuals among `symbols` in [first, end), and a sentence per symbol that has none."""
+    """The rates of the perpetuals among `symbols` in [first, end), and a sentence per symbol that has none.
+
+    With the `version` of an earlier run those that it had.
+    """
     rates: dict[str, pd.Series[float]] = {}
     notes: list[str] = []
     for symbol in symbols:
         if not is_contract(symbol):
             continue
         if lake.has(exchange, symbol, "funding"):
-            rates[symbol] = lake.funding(exchange, symbol, first, end)
+            rates[symbol] = lake.funding(exchange, symbol, first, end, version=version)
         if symbol not in rates or rates[symbol].empty:
             notes.append(f"the lake has no funding rates of {symbol} on {exchange} for these bars: none was paid")
     return rates, notes

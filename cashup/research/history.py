@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cashup.errors import DataError
+from cashup.markets.kinds import Use
 from cashup.markets.lake import Lake
 from cashup.research.spec import RunSpec
 from cashup.strategies.bars import Bars, to_times
@@ -20,7 +21,8 @@ def load_bars(lake: Lake, strategy: Strategy, spec: RunSpec, *, warmup: int | No
     """The bars that `spec` names for `strategy`, with its warm-up (or a longer one) before them.
 
     A time at which one of the symbols has no bar is left out; with a universe it stays, and the symbol has NaN there.
-    Raises DataError when the lake lacks anything.
+    Funding and open interest that the run uses belong to the version of the bars. Raises DataError when the lake lacks
+    anything.
     """
     symbols = (*strategy.symbols, *strategy.watch)
     bars = lake.bars(
@@ -32,9 +34,10 @@ def load_bars(lake: Lake, strategy: Strategy, spec: RunSpec, *, warmup: int | No
         warmup=strategy.warmup if warmup is None else warmup,
         version=spec.data_version,
         outer=strategy.universe is not None,
+        uses=_uses(strategy, spec),
     )
     if strategy.sees:
-        beside = {name: _known(lake, spec.exchange, name, bars) for name in strategy.sees}
+        beside = {name: _known(lake, spec, name, bars) for name in strategy.sees}
         bars = Bars(
             bars.times, symbols, bars.timeframe, bars.values, version=bars.version, filled=bars.filled, beside=beside
         )
@@ -86,16 +89,30 @@ def _stand_in(bars: Bars, missing: NDArray[np.bool_]) -> Grid:
     return np.where(np.isnan(closes), np.nan_to_num(opens, nan=1.0), closes)
 
 
-def _known(lake: Lake, exchange: str, kind: str, bars: Bars) -> Grid:
+def _uses(strategy: Strategy, spec: RunSpec) -> list[Use]:
+    """What a run uses beside its bars: what the strategy sees, and the funding that its perpetuals pay."""
+    everything = (*strategy.symbols, *strategy.watch)
+    seen = [Use(kind, symbol, seen=True) for kind in strategy.sees for symbol in everything if is_contract(symbol)]
+    if not spec.funding or "funding" in strategy.sees:
+        return seen
+    return seen + [Use("funding", symbol) for symbol in strategy.symbols if is_contract(symbol)]
+
+
+def _known(lake: Lake, spec: RunSpec, kind: str, bars: Bars) -> Grid:
     """The newest value of `kind` that was known at each bar's close, n x symbols; NaN for spot symbols."""
     grid = np.full((len(bars), len(bars.symbols)), np.nan)
     for column, symbol in enumerate(bars.symbols):
         if not is_contract(symbol):
             continue
         try:
-            series = lake.read_series(kind, exchange, symbol, None, int(bars.closes[-1]) + 1).iloc[:, 0]
+            table = lake.read_series(
+                kind, spec.exchange, symbol, None, int(bars.closes[-1]) + 1, version=spec.data_version
+            )
         except DataError as error:
             raise DataError(f"the strategy sees {kind}, and {error}") from error
+        series = table.iloc[:, 0]
+        if series.empty:
+            continue
         rows = known_rows(to_times(series.index), bars.closes)
         grid[:, column] = np.where(rows >= 0, series.to_numpy(dtype=np.float64)[np.maximum(rows, 0)], np.nan)
     return grid

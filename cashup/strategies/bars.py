@@ -251,6 +251,19 @@ class Bars:
             beside={name: values[start:stop] for name, values in self.beside.items()},
         )
 
+    def named(self, version: str) -> Bars:
+        """The same bars under another data version, on the same memory."""
+        return Bars(
+            self.times,
+            self.symbols,
+            self.timeframe,
+            self.values,
+            version=version,
+            filled=self.filled,
+            watched=self.watched,
+            beside=self.beside,
+        )
+
     def split(self, symbols: Sequence[str]) -> Bars:
         """The first of these bars' symbols, `symbols`, with the others as the watched ones; on the same memory."""
         count = len(symbols)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,64 @@ def test_where_there_is_no_bar_the_last_close_stands_and_a_target_waits() -> Non
     assert np.isnan(bars.close.iloc[3, 0])
     targets = np.array([[0.0], [0.5], [1.0], [np.nan]])
     assert np.array_equal(waiting(targets, bars, 1)[:, 0], [0.0, np.nan, 1.0, 1.0], equal_nan=True)
+
+
+def always(bars: cu.Bars) -> pd.DataFrame:
+    return bars.close > 0
+
+
+def grown(lake: Lake, kind: str, *, factor: float = 1.0) -> None:
+    """The rows of a kind times `factor`, with more behind them."""
+    frame = lake.read_series(kind, "gate", PERPETUAL) * factor
+    later = frame.iloc[-8:]
+    later.index = later.index + pd.Timedelta(days=10)
+    lake.write_series(kind, "gate", PERPETUAL, pd.concat([frame, later]))
+
+
+def test_a_version_covers_the_funding_that_a_run_pays_and_finds_it_again(lake: Lake) -> None:
+    s = strategy(always, symbols=[PERPETUAL])
+    paid = backtest(s, load_bars(lake, s, SPEC), SPEC)
+    bare = load_bars(lake, s, replace(SPEC, funding=False)).version
+    assert paid.data_version != bare
+    grown(lake, "funding")
+    assert load_bars(lake, s, SPEC).version == paid.data_version, "rows behind the bars are none of this run's"
+    grown(lake, "funding", factor=3.0)
+    assert load_bars(lake, s, replace(SPEC, funding=False)).version == bare
+    corrected = backtest(s, load_bars(lake, s, SPEC), SPEC)
+    assert corrected.data_version != paid.data_version
+    assert corrected.funding["amount"].sum() != paid.funding["amount"].sum()
+    lake.prune()
+    then = replace(SPEC, data_version=paid.data_version[:12])
+    again = backtest(s, load_bars(lake, s, then), then)
+    assert again.data_version == paid.data_version
+    assert again.equity.equals(paid.equity)
+    assert again.funding.equals(paid.funding)
+
+
+def test_a_version_covers_what_a_strategy_sees(lake: Lake) -> None:
+    s = strategy(always, symbols=["ETH/USDT"], watch=[PERPETUAL], sees=["open_interest"])
+    spec = replace(SPEC, end="2025-01-10")
+    seen = load_bars(lake, s, spec)
+    grown(lake, "funding", factor=2.0)
+    assert load_bars(lake, s, spec).version == seen.version, "it sees no funding"
+    grown(lake, "open_interest", factor=2.0)
+    corrected = load_bars(lake, s, spec)
+    assert corrected.version != seen.version
+    assert not corrected.watch.open_interest.equals(seen.watch.open_interest)
+    again = load_bars(lake, s, replace(spec, data_version=seen.version))
+    assert again.version == seen.version
+    assert again.watch.open_interest.equals(seen.watch.open_interest)
+
+
+def test_a_perpetual_that_had_no_funding_in_a_run_has_none_when_it_is_repeated(lake: Lake) -> None:
+    other = "ETH/USDT:USDT"
+    lake.write("gate", other, "1h", generate(other, "1h", START, 240, seed=1))
+    s = strategy(always, symbols=[PERPETUAL, other])
+    before = load_bars(lake, s, SPEC)
+    lake.write_series("funding", "gate", other, generate_funding(other, START, START + 10 * DAYS, 1))
+    assert load_bars(lake, s, SPEC).version != before.version
+    then = replace(SPEC, data_version=before.version)
+    again = backtest(s, load_bars(lake, s, then), then)
+    assert again.data_version == before.version
+    assert set(again.funding["symbol"]) == {PERPETUAL}
+    assert any(other in note for note in again.notes)
