@@ -32,7 +32,7 @@ def keep(spec: RunSpec, name: str, document: Mapping[str, Any], page: str) -> Pa
 
     from cashup.settings import load_settings
 
-    folder = load_settings().home.resolve() / "runs" / str(spec.run_id)
+    folder = load_settings().home_path / "runs" / str(spec.run_id)
     folder.mkdir(parents=True)
     (folder / f"{name}.json").write_text(json.dumps(document, indent=1))
     output = folder / f"{name}.html"
