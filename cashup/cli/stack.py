@@ -252,18 +252,13 @@ class Stack:
         return killed
 
     def worker_processes(self) -> list[Any]:
-        """The supervisor's workers and their kernels as psutil processes; a template's children are kernels too."""
+        """The supervisor's workers and their kernels as psutil processes."""
         import psutil
 
-        def of_a_template(words: list[str]) -> bool:
-            return "cashup.workers.template" in words and str(self.home) in words[-1]
-
         try:
-            own = psutil.Process(self.supervisor.pid).children(recursive=True)
+            return list(psutil.Process(self.supervisor.pid).children(recursive=True))
         except psutil.NoSuchProcess:
-            own = []
-        templates = [each for each in psutil.process_iter(["cmdline"]) if of_a_template(each.info["cmdline"] or [])]
-        return [*own, *(kernel for template in templates for kernel in template.children())]
+            return []
 
 
 def _refuse_failure(event: Mapping[str, Any]) -> None:

@@ -70,7 +70,7 @@ class PrivateKernelManager(AsyncKernelManager):
     """Starts a kernel of this very Python that speaks over sockets in a private folder."""
 
     signals: StopSignals | None = None
-    flavour = "research"
+    flavour: str | None = "research"
     client_factory = PromptClient
 
     @property
@@ -79,9 +79,8 @@ class PrivateKernelManager(AsyncKernelManager):
         # -P: the working directory must not shadow the library while the kernel starts.
         argv = [sys.executable, "-P", "-m", "cashup.workers.kernel", "-f", "{connection_file}"]
         warm = {"provisioner_name": "cashup", "config": {"flavour": self.flavour}}
-        return KernelSpec(
-            argv=argv, display_name="CashUp", language="python", env={}, metadata={"kernel_provisioner": warm}
-        )
+        about = {"kernel_provisioner": warm} if self.flavour is not None else {}
+        return KernelSpec(argv=argv, display_name="CashUp", language="python", env={}, metadata=about)
 
     async def _async_wait(self, pollinterval: float = 0.1) -> None:
         await super()._async_wait(pollinterval=min(pollinterval, _POLL_SECONDS))

@@ -31,9 +31,12 @@ def template_environment(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in (scrubbed(env) | read_early).items() if name not in _OF_THE_RUN}
 
 
-def identity(flavour: str, env: Mapping[str, str]) -> str:
-    """The identity of the template of this flavour for a process with the variables `env`, as 16 hex digits."""
-    facts = [flavour, sys.executable, sys.version, template_environment(env), *_handed_down(), *_installed()]
+def identity(flavour: str, env: Mapping[str, str], package: Path = _PACKAGE) -> str:
+    """The identity of the template of this flavour for a process with the variables `env`, as 16 hex digits.
+
+    `package` is the folder of the sources that it has imported.
+    """
+    facts = [flavour, sys.executable, sys.version, template_environment(env), *_handed_down(), *_installed(package)]
     return sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -47,11 +50,11 @@ def _handed_down() -> list[Any]:
     return [groups, limits, os.getpriority(os.PRIO_PROCESS, 0), sorted(os.sched_getaffinity(0)), control_group]
 
 
-def _installed() -> list[Any]:
+def _installed(package: Path) -> list[Any]:
     """When something was last installed, and the time and size of every source file of CashUp."""
     places = [Path(place) for place in site.getsitepackages()]
     installed = [(str(place), place.stat().st_mtime_ns) for place in places if place.is_dir()]
-    return [installed, sorted(_sources(str(_PACKAGE)))]
+    return [installed, sorted(_sources(str(package)))]
 
 
 def _sources(folder: str) -> Iterator[tuple[str, int, int]]:

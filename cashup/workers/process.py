@@ -107,7 +107,8 @@ def _execute(assignment: Assignment, signals: StopSignals) -> None:
             kernel_env=_ONE_THREAD | task.to_env(),
             pass_fds=(descriptor,),
             kernel_log=sys.stderr.fileno(),
-            flavour="live",
+            # A worker trades in a kernel of its own making: nothing that it depends on may outlive or precede it.
+            flavour=None,
         )
     finally:
         os.close(descriptor)

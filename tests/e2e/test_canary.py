@@ -129,6 +129,7 @@ def test_no_process_carries_a_secret_in_its_environment_or_arguments(
     workers = trading.stack.worker_processes()
     assert len(workers) >= 2, "a worker and its kernel"
     everybody = [*workers, *psutil.Process(os.getpid()).children(recursive=True)]
+    everybody = [process for process in everybody if process.status() != psutil.STATUS_ZOMBIE]
     seen = {}
     for process in everybody:
         text = "\n".join([*process.cmdline(), *(f"{k}={v}" for k, v in process.environ().items())]).encode()

@@ -168,14 +168,15 @@ def test_wrong_usage_is_refused_before_anything_runs(cashup, home, words, code, 
         (("--exchange", "made"), "raise KeyError('colour')", 1, "raised KeyError: 'colour' in its cell [3]"),
     ],
 )
-def test_a_run_that_fails_says_why_and_records_nothing(cashup, home, tmp_path, words, body, code, said):
+def test_a_run_that_fails_says_why(cashup, home, tmp_path, words, body, code, said):
     cashup("data", "generate", "--exchange", "made", "--symbol", "BTC/USDT", "--bars", 100)
     done = cashup("backtest", strategy_notebook(tmp_path / "x.ipynb", body), *words)
     assert done.code == code, done.err
     assert said in sentence(done)
     left = list((home / "runs").iterdir())
     assert len(left) == (1 if code == 1 else 0), "a folder stays only where there is something to look at"
-    assert cashup("runs", "list", "--json").json == {"runs": []}
+    recorded = cashup("runs", "list", "--json").json["runs"]
+    assert [said in run["metrics"]["failed"] for run in recorded] == ([True] if code == 1 else [])
 
 
 def test_a_notebook_without_a_run_is_refused(cashup, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -139,6 +138,17 @@ print(json.dumps(dict(
     assert not [link for link in seen["links"] if "warm" in link or "template" in link]
     for pid in templates(warm):
         assert b"planted-secret" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_a_forked_kernel_imports_what_lies_beside_the_notebook(
+    warm: Path, notebook: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "own_averages.py").write_text("NAME = 'a neighbour'\n")
+    (tmp_path / "pandas.py").write_text("raise RuntimeError('a neighbour took the place of a library')\n")
+    source = f"import json, os, own_averages, pandas\nprint(json.dumps([own_averages.NAME, {PARENT}]))"
+    name, parent = told(notebook, source, cwd=str(tmp_path))
+    assert name == "a neighbour"
+    assert "cashup.workers.template" in parent
 
 
 def test_the_template_is_alone_with_itself(warm: Path, notebook: Callable[..., Path]) -> None:
@@ -295,9 +305,7 @@ def test_many_at_once_start_one_template(tmp_path: Path) -> None:
     end_templates(home)
 
 
-def test_a_template_is_found_by_those_alone_who_would_import_the_same(
-    warm: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_template_is_found_by_those_alone_who_would_import_the_same(warm: Path) -> None:
     env = {"PATH": "/bin", "LANG": "C.UTF-8"}
     same = identity("live", env)
     assert identity("live", env | {"PATH": "/usr/bin", "CASHUP_HOME": "/elsewhere", "SECRET": "x"}) == same
@@ -306,10 +314,9 @@ def test_a_template_is_found_by_those_alone_who_would_import_the_same(
     package = warm / "cashup"
     package.mkdir()
     (package / "a.py").write_text("x = 1")
-    monkeypatch.setattr("cashup.workers.identity._PACKAGE", package)
-    before = identity("live", env)
+    before = identity("live", env, package)
     (package / "a.py").write_text("x = 12")
-    assert identity("live", env) != before
+    assert identity("live", env, package) != before
 
 
 def test_without_a_template_there_is_none_and_an_ordinary_kernel_runs(
@@ -333,43 +340,26 @@ def test_a_template_that_cannot_start_is_done_without(warm: Path, notebook: Call
         folder.unlink()
 
 
-def test_a_worker_trades_from_a_forked_kernel_and_its_token_stays_out_of_the_template(
+def test_a_worker_has_a_kernel_of_its_own_and_no_template_sees_its_token(
     warm: Path, gateway: Scripted, tmp_path: Path
 ) -> None:
     notebook = write_notebook(tmp_path / "sma.ipynb", CONTRACT)
     assignment = Assignment(gateway.url, "demo", 1, TOKEN, str(notebook), {}, str(tmp_path / "out.ipynb"))
     gateway.deployments["demo"] = {"desired": "running", "fence": 1, "spec": {}}
     gateway.attempts["demo"] = []
-    for end in (signal.SIGTERM, signal.SIGKILL):
-        count = len(gateway.messages)
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "cashup", "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        assert worker.stdin is not None
-        worker.stdin.write(assignment.to_line())
-        worker.stdin.flush()
-        gateway.wait_for(lambda count=count: "ready" in [m["type"] for m in gateway.messages[count:]])
-        assert not Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text()
-        parents = {pid: parent_of(pid) for pid in kernels()}
-        (mine,) = [pid for pid, parent in parents.items() if parent in templates(warm)]
-        worker.send_signal(end)
-        output, _ = worker.communicate(timeout=60)
-        # This gateway knows too little of the deployment for the report after the loop; that it was reached is enough.
-        assert worker.returncode == -signal.SIGKILL or b"cell [3]" in output or worker.returncode == 0, output
-        wait_until(lambda mine=mine: gone(mine))
+    worker = subprocess.Popen([sys.executable, "-m", "cashup", "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert worker.stdin is not None
+    worker.stdin.write(assignment.to_line())
+    worker.stdin.flush()
+    gateway.wait_for(lambda: "ready" in [message["type"] for message in gateway.messages])
+    (mine,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
+    assert b"cashup.workers.kernel" in Path(f"/proc/{mine}/cmdline").read_bytes().split(b"\0")
+    worker.kill()
+    worker.communicate(timeout=60)
+    wait_until(lambda: gone(int(mine)))
     for pid in templates(warm):
         assert TOKEN.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
     assert TOKEN not in "".join(log.read_text() for log in (warm / "logs").glob("*"))
-
-
-def kernels() -> list[int]:
-    """The pids of every kernel of this machine's user."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if b"cashup.workers.kernel" in entry.read_bytes().split(b"\0"):
-                found.append(int(entry.parent.name))
-    return found
 
 
 @pytest.mark.slow
