@@ -84,6 +84,21 @@ class Backtest(Result):
         """Buying and holding, and the same strategy at twice the costs."""
         return {"Buy and hold": self.buy_and_hold, "Twice the costs": self.twice_costs}
 
+    def stats(self) -> pd.Series[Any]:
+        """The figures of the run, with those of buying and holding and of twice the costs; see `Result.stats`."""
+        own = super().stats()
+        shown: dict[Any, Any] = {}
+        for label, value in own.items():
+            shown[label] = value
+            if label == "Benchmark Return [%]":
+                shown |= {f"{name} Return [%]": ratio * 100 for name, ratio in self._returns_beside().items()}
+        return pd.Series(shown, name=own.name, dtype=object)
+
+    def _returns_beside(self) -> dict[str, float]:
+        """The total returns of what stands beside the run, as ratios."""
+        runs = {"Buy and Hold": self.buy_and_hold, "Twice Costs": self.twice_costs}
+        return {name: float(run.equity.iloc[-1] / run.capital - 1) for name, run in runs.items()}
+
     def facts(self) -> dict[str, str]:
         """What it was made of: data version, engine, run, and what the run was told."""
         told = {name: value for name, value in asdict(self.spec).items() if name != "result_path"}
@@ -104,12 +119,14 @@ class Backtest(Result):
     def to_json(self) -> dict[str, Any]:
         """The figures, and what they were made of."""
         return {
-            "metrics": self.metrics(),
+            "metrics": self.metrics() | _as_metrics(self._returns_beside()),
             "data_version": self.data_version,
             "engine": self.engine,
             "annualisation": annualisation_of(self.bar),
             "notes": list(self.notes),
             "symbols": list(self.strategy.symbols),
+            "watch": list(self.strategy.watch),
+            "universe": self.strategy.universe is not None,
             "timeframe": self.timeframe,
             "warmup": self.strategy.warmup,
             "bars": len(self.equity),
@@ -196,6 +213,10 @@ def rates_of(strategy: Strategy, bars: Bars, spec: RunSpec) -> tuple[Rates, list
     lake = Lake(load_settings().lake_path)
     end = int(bars.times[-1]) + strategy.bar_millis
     return read_funding(lake, spec.exchange, strategy.symbols, int(bars.times[0]), end, version=spec.data_version)
+
+
+def _as_metrics(returns: dict[str, float]) -> dict[str, float]:
+    return {f"{name.lower().replace(' ', '_')}_return": ratio for name, ratio in returns.items()}
 
 
 def _warnings(equity: pd.Series[float]) -> list[str]:

@@ -290,6 +290,8 @@ def test_what_the_run_was_told_wins_over_the_notebook(lake, tmp_path, monkeypatc
     assert made.capital == 77
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["data_version"] == made.data_version
+    beside = {name: written["metrics"].pop(f"{name}_return") for name in ("buy_and_hold", "twice_costs")}
+    assert beside["twice_costs"] == pytest.approx(made.twice_costs.metrics()["total_return"])
     assert written["metrics"] == made.metrics()
 
 
