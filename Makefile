@@ -15,8 +15,8 @@ demo: setup  ## the whole way offline: backtest, checks, replay, live worker on 
 up: setup  ## serve JupyterLab, the API and the dashboards until Ctrl-C
 	@$(BIN)/cashup up $(ARGS)
 
-test: setup  ## every test that CI runs; ARGS="-k name" for some of them
-	@$(BIN)/pytest $(ARGS)
+test: setup  ## every test that CI runs, a file to a process; ARGS="-k name" for some of them
+	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: setup  ## ruff and mypy
 	@$(BIN)/ruff check .
