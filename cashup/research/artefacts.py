@@ -9,6 +9,7 @@ import pandas as pd
 
 from cashup.errors import NotFound
 from cashup.markets.lake import Lake
+from cashup.research.history import priced
 from cashup.research.record import spec_of
 from cashup.research.result import Result
 from cashup.strategies.registry import Run
@@ -32,7 +33,7 @@ def read_equity(run: Run) -> pd.Series[float]:
 
 
 def read_result(run: Run, lake: Lake) -> Result:
-    """The run as it was, with the closes from the lake at the run's data version.
+    """The run as it was, with the bars from the lake at the run's data version, as its engine had them.
 
     Raises NotFound when the run stored no equity, DataError when the lake lacks its bars.
     """
@@ -41,15 +42,25 @@ def read_result(run: Run, lake: Lake) -> Result:
     told = json.loads((folder_of(run) / RESULT).read_text())
     symbols, timeframe = told["symbols"], told["timeframe"]
     first, after = int(equity.index[0].timestamp() * 1000), int(equity.index[-1].timestamp() * 1000) + 1
-    bars = lake.bars(about.exchange, symbols, timeframe, first, after)
+    joined = lake.bars(
+        about.exchange,
+        [*symbols, *told.get("watch", ())],
+        timeframe,
+        first,
+        after,
+        version=run.data_version,
+        outer=told.get("universe", False),
+    )
+    bars = priced(joined.split(symbols))
     funding = folder_of(run) / FUNDING
     return Result(
         equity=equity,
         orders=orders,
-        close=bars.close.reindex(equity.index),
+        close=bars.close,
         timeframe=timeframe,
         capital=about.capital,
         funding=pd.read_parquet(funding) if funding.is_file() else None,
+        bars=bars,
     )
 
 

@@ -20,7 +20,7 @@ from cashup.research.venue import funding_rates, ideal_markets, orders_of, payme
 from cashup.strategies.bars import Bars
 from cashup.strategies.strategy import Strategy
 from cashup.trading.parity import Line, Parity, Record, compare
-from cashup.trading.replay import Decisions, Replayed, ask, exact, replay
+from cashup.trading.replay import Decisions, Replayed, ask, ask_levels, exact, replay
 from cashup.types import MONEY, Market, Side, Symbol
 
 TOLERANCE = Decimal("1e-9")
@@ -121,10 +121,19 @@ def replay_report(strategy: Strategy, lake: Lake, spec: RunSpec, *, decisions: D
     tested = backtest(strategy, bars, replace(spec, venue_limits=False), funding=rates)
     shown, funding = priced(bars), funding_rates(tested.scenario.funding)
     targets = waiting(ask(strategy, bars, decisions), bars, strategy.warmup)
+    levels = ask_levels(strategy, bars, decisions)
 
     def on(markets: Mapping[Symbol, Market]) -> Replayed:
-        capital, slippage = exact(spec.capital), exact(spec.slippage)
-        return replay(strategy, shown, markets, capital=capital, slippage=slippage, decisions=targets, funding=funding)
+        return replay(
+            strategy,
+            shown,
+            markets,
+            capital=exact(spec.capital),
+            slippage=exact(spec.slippage),
+            decisions=targets,
+            levels=levels,
+            funding=funding,
+        )
 
     ideal, venue = on(ideal_markets(strategy, spec)), on(venue_markets(lake, strategy, spec))
     parity = compare(backtest_record(tested, bars), Record.of("replay", ideal), tolerance=TOLERANCE)

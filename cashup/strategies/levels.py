@@ -34,6 +34,23 @@ def distances(strategy: Strategy, bars: Bars) -> Distances:
     return {name: _grid(name, level, strategy, bars) for name, level in levels.items() if level is not None}
 
 
+def windowed_distances(strategy: Strategy, bars: Bars) -> Distances:
+    """The same, but a function is asked as in live trading: at every bar, about the `warmup + 1` bars that end there.
+
+    Rows in which it was not asked (the warm-up, and the last bar, after which nothing is held) are NaN.
+    """
+    levels = {name: getattr(strategy, name) for name in STOPS}
+    asked = {name: level for name, level in levels.items() if callable(level)}
+    fixed = {name: level for name, level in levels.items() if level is not None and name not in asked}
+    found = {name: _grid(name, level, strategy, bars) for name, level in fixed.items()}
+    found |= {name: np.full((len(bars), len(strategy.symbols)), np.nan) for name in asked}
+    for row in range(strategy.warmup, len(bars) - 1) if asked else ():
+        window = bars.rows(row - strategy.warmup, row + 1)
+        for name, level in asked.items():
+            found[name][row] = _grid(name, level, strategy, window)[-1]
+    return found
+
+
 def _grid(name: str, level: Level, strategy: Strategy, bars: Bars) -> NDArray[np.float64]:
     if not callable(level):
         return np.full((1, len(strategy.symbols)), level)

@@ -23,7 +23,7 @@ from cashup.errors import DataError, IntegrityError, UsageError
 from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.orders.state import Claimed, Order, apply
 from cashup.strategies.bars import Bars, to_index
-from cashup.strategies.levels import Distances, distances
+from cashup.strategies.levels import Distances, distances, windowed_distances
 from cashup.strategies.strategy import Strategy
 from cashup.strategies.symbols import is_contract
 from cashup.trading.book import Book, apply_trade
@@ -97,18 +97,22 @@ def replay(
     slippage: Decimal = ZERO,
     limits: Limits = NO_LIMITS,
     decisions: Decisions | Targets = "window",
+    levels: Distances | None = None,
     funding: FundingRates | None = None,
 ) -> Replayed:
     """Replay `strategy` over `bars`, whose first `warmup` bars are history.
 
     `markets` must know every symbol of the strategy and share one quote currency; `capital` is in that currency.
-    `decisions` says how the strategy is asked, or is what `ask` gave: one asking serves replays on several venues.
+    `decisions` says how the strategy is asked, or is what `ask` gave, and `levels` what `ask_levels` gave: one asking
+    serves replays on several venues. Without `levels` the stops are asked as `decisions` says, or for all bars at once.
     Raises DataError when there are not enough bars, UsageError for markets that do not fit, and whatever the
     strategy raises.
     """
     _check_markets(strategy, markets)
+    asking: Decisions = decisions if isinstance(decisions, str) else "frame"
     targets = ask(strategy, bars, decisions) if isinstance(decisions, str) else decisions
-    run = _Run(strategy, bars, markets, capital, slippage, limits, funding)
+    stops = ask_levels(strategy, bars, asking) if levels is None else levels
+    run = _Run(strategy, bars, markets, capital, slippage, limits, stops, funding)
     for position, row in enumerate(targets.tolist(), start=strategy.warmup):
         run.bar(position, row)
     return run.result()
@@ -133,6 +137,11 @@ def ask(strategy: Strategy, bars: Bars, decisions: Decisions = "window") -> Targ
     return targets
 
 
+def ask_levels(strategy: Strategy, bars: Bars, decisions: Decisions = "window") -> Distances:
+    """The distances of the strategy's stops, asked in the same way; raises whatever the strategy raises."""
+    return windowed_distances(strategy, bars) if decisions == "window" else distances(strategy, bars)
+
+
 def bars_per_second(
     strategy: Strategy, bars: Bars, markets: Mapping[Symbol, Market], *, decisions: Decisions = "window"
 ) -> float:
@@ -152,6 +161,7 @@ class _Run:
     capital: Decimal
     slippage: Decimal
     limits: Limits
+    distances: Distances
     funding: FundingRates | None = None
     clock: VirtualClock = field(init=False)
     venue: PaperVenue = field(init=False)
@@ -159,7 +169,6 @@ class _Run:
     book: Book = field(init=False)
     rebalance: Decimal | None = field(init=False)
     leverage: Decimal | None = field(init=False)
-    distances: Distances = field(init=False)
     orders: list[Placed] = field(default_factory=list)
     said: list[tuple[Millis, Decision]] = field(default_factory=list)
     holdings: list[tuple[float, ...]] = field(default_factory=list)
@@ -180,7 +189,6 @@ class _Run:
         self.rebalance = None if rebalance is None else exact(rebalance)
         on_margin = any(is_contract(symbol) for symbol in self.strategy.symbols)
         self.leverage = exact(self.strategy.leverage) if on_margin else None
-        self.distances = distances(self.strategy, self.bars)
         self.holdings = [self._holding()]
 
     def bar(self, position: int, targets: Sequence[float]) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -25,6 +26,9 @@ def run(words: Sequence[str]) -> None:
     from cashup.workers import context
 
     context.enter()
+    # What lies beside the notebook can be imported, and can shadow nothing: kernels start with `-P`, which keeps the
+    # folder from the front of the path.
+    sys.path.append(str(Path.cwd()))
     import zmq
     from ipykernel import iostream, kernelapp
 

@@ -107,3 +107,21 @@ def test_a_run_that_cannot_come_again_says_why(cashup, notebook, tmp_path):
     lost = cashup("runs", "rerun", run["run_id"])
     assert lost.code == 1
     assert "cannot be repeated" in sentence(lost)
+
+
+def test_a_run_on_a_perpetual_comes_again_on_its_own_funding_or_says_why(cashup, notebook, tmp_path):
+    """Funding is corrected in between; without a version that covers it the figures would differ without a cause."""
+    perpetual = ("--symbol", "BTC/USDT:USDT", "--bars", 400)
+    assert cashup("data", "generate", *perpetual, "--funding").code == 0
+    notebook.write_text(notebook.read_text().replace("BTC/USDT", "BTC/USDT:USDT"))
+    run = backtest(cashup, notebook)
+    assert cashup("data", "generate", *perpetual, "--funding", "--seed", 8).code == 0
+    again = cashup("runs", "rerun", run["run_id"], "--json")
+    assert (again.code, again.json["causes"], again.json["differences"]) == (0, [], {}), again.err
+    page = tmp_path / "sheet.html"
+    assert cashup("runs", "show", run["run_id"], "--html", page).code == 0
+
+    assert cashup("data", "prune", "--forget-runs").code == 0
+    gone = cashup("runs", "rerun", run["run_id"])
+    assert gone.code == 2
+    assert "data version" in sentence(gone)

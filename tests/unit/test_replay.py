@@ -16,7 +16,7 @@ from cashup.errors import DataError, UsageError
 from cashup.exchanges.rules import gate_market, ideal_market
 from cashup.strategies.bars import Bars, to_index
 from cashup.strategies.strategy import Strategy
-from cashup.trading.replay import Replayed, bars_per_second, replay
+from cashup.trading.replay import Decisions, Replayed, bars_per_second, replay
 from cashup.trading.risk import Limits
 from cashup.types import OrderState, Side, Symbol
 
@@ -244,3 +244,25 @@ def test_too_few_bars_and_markets_that_do_not_fit_are_refused():
 def test_the_speed_is_measured():
     strategy = sma()
     assert bars_per_second(strategy, make_bars(50, 1, 1), ideal(strategy, 0.0), decisions="frame") > 0
+
+
+def test_a_stop_function_is_asked_about_windows_so_that_its_look_ahead_shows() -> None:
+    bars = make_bars(120, 1, 5)
+
+    def stopping(shift: int) -> Strategy:
+        def level(bars: Bars) -> pd.DataFrame:
+            moved = bars.close.pct_change().abs().shift(shift)
+            return moved.where(moved > 0.0, 0.5)
+
+        def target(bars: Bars) -> pd.DataFrame:
+            return (bars.close.diff() > 0).astype(float)
+
+        return Strategy(target, symbols=SYMBOLS[:1], timeframe="1h", warmup=3, stop_loss=level)
+
+    def exits(strategy: Strategy, decisions: Decisions) -> list[tuple[int, Decimal]]:
+        made = replay(strategy, bars, ideal(strategy, 0.0), capital=D(10_000), decisions=decisions)
+        return [(placed.bar, placed.order.filled) for placed in made.orders if placed.reason == "stop_loss"]
+
+    honest, dishonest = stopping(0), stopping(-1)
+    assert exits(honest, "window") == exits(honest, "frame") != []
+    assert exits(dishonest, "window") != exits(dishonest, "frame") != []

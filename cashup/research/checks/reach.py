@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cashup.clock import timeframe_millis
 from cashup.strategies.bars import Bars, to_index
+from cashup.strategies.model import RollingModel
 from cashup.strategies.strategy import Strategy
 
 DEPTH = 6
@@ -43,9 +44,10 @@ def cut_off(strategy: Strategy, bars: Bars, stop: int, by_knowledge: Set[str] = 
 
 
 def functions_of(strategy: Strategy) -> list[Callable[..., Any]]:
-    """The target and the level functions."""
-    levels = (strategy.stop_loss, strategy.take_profit, strategy.trailing_stop)
-    return [strategy.target, *[level for level in levels if callable(level)]]
+    """The target, the level functions, and what ranks the universe."""
+    rank = None if strategy.universe is None else strategy.universe.by
+    beside = (strategy.stop_loss, strategy.take_profit, strategy.trailing_stop, rank)
+    return [strategy.target, *[function for function in beside if callable(function)]]
 
 
 def own_module(name: str | None) -> bool:
@@ -148,6 +150,9 @@ class _Scissors:
         if id(value) in self._met and not isinstance(value, MethodType | FunctionType):
             return
         self._met.add(id(value))
+        if isinstance(value, RollingModel):  # ours, but what it learns from is the notebook's
+            for function in (value.make, value.features, value.label):
+                self.function(function, depth + 1)
         if not own_module(kind.__module__):
             return
         if not isinstance(value, type) and hasattr(value, "__dict__"):

@@ -12,6 +12,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from cashup.research.checks.reach import functions_of, names_in, own_module
+from cashup.strategies.model import RollingModel
 from cashup.strategies.strategy import Strategy
 
 AHEAD, RESAMPLE, WHOLE = "ahead", "resample", "whole"
@@ -52,7 +53,7 @@ def passed_to_known(strategy: Strategy) -> set[str]:
     """The names of what is joined by its time of knowledge: `bars.known(NAME)`."""
     return {
         argument.id
-        for function in _own_functions(strategy)
+        for function in _own_functions(strategy, labels=True)
         for node in ast.walk(_parse(function)[0])
         if isinstance(node, ast.Call) and _name(node) == "known"
         for argument in [*node.args, *[keyword.value for keyword in node.keywords]]
@@ -60,7 +61,8 @@ def passed_to_known(strategy: Strategy) -> set[str]:
     }
 
 
-def _own_functions(strategy: Strategy) -> list[FunctionType]:
+def _own_functions(strategy: Strategy, *, labels: bool = False) -> list[FunctionType]:
+    """What the strategy calls of the notebook; the `labels` of its models only when asked for: they may look ahead."""
     waiting: list[Any] = [_function(one) for one in functions_of(strategy)]
     found: dict[CodeType, FunctionType] = {}
     while waiting:
@@ -70,11 +72,12 @@ def _own_functions(strategy: Strategy) -> list[FunctionType]:
         if not own_module(function.__globals__.get("__name__")):
             continue
         found[function.__code__] = function
-        for name in names_in(function.__code__):
-            held = function.__globals__.get(name)
-            if isinstance(held, FunctionType):
-                waiting.append(held)
-        waiting += [cell.cell_contents for cell in function.__closure__ or () if callable(cell.cell_contents)]
+        held = [function.__globals__.get(name) for name in names_in(function.__code__)]
+        waiting += [one for one in held if isinstance(one, FunctionType)]
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        waiting += [one for one in cells if callable(one)]
+        for model in (one for one in (*held, *cells) if isinstance(one, RollingModel)):
+            waiting += [_function(model.features), *([_function(model.label)] if labels else [])]
     return list(found.values())
 
 

@@ -25,6 +25,9 @@ PANDAS = (
     "read_table",
     "read_hdf",
 )
+LAKE = ("read", "read_series", "funding", "open_interest")
+"""What gives rows out of the lake by time, beside `bars`."""
+
 TIME_NAMES = {"timestamp", "time", "date", "datetime", "open_time", "ts", "published", "known"}
 
 
@@ -39,7 +42,8 @@ def ending_at(moment: Millis) -> Iterator[list[str]]:
         for name in PANDAS:
             _wrap(stack, pd, name, partial(_cut_frame, moment), read)
         _wrap(stack, Lake, "bars", partial(_cut_bars, moment), read)
-        _wrap(stack, Lake, "read", partial(_cut_frame, moment), read)
+        for name in LAKE:
+            _wrap(stack, Lake, name, partial(_cut_frame, moment), read)
         yield read
 
 

@@ -243,3 +243,19 @@ def test_no_kernel_outlives_a_killed_papermill(
     kernel = int(wait_for_file(ready, process))
     process.kill()
     wait_until_gone(kernel)
+
+
+NEIGHBOURS = """
+import json, own_averages, statistics
+print(own_averages.NAME, hasattr(statistics, "mean"), json.dumps(1))
+"""
+
+
+def test_a_module_beside_the_notebook_is_imported_and_shadows_nothing(
+    notebook: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "own_averages.py").write_text("NAME = 'a neighbour'\n")
+    for name in ("statistics", "cashup", "pandas"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a neighbour took the place of a library')\n")
+    done = execute(notebook(("", NEIGHBOURS + "import cashup, pandas\n")), cwd=str(tmp_path))
+    assert "".join(out.text for out in done.cells[0].outputs) == "a neighbour True 1\n"
