@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from cashup.bootstrap import Gateway
@@ -105,10 +105,10 @@ class WorkerSocket:
     async def _subscribe(self, frame: Mapping[str, Any]) -> None:
         if self._subscribed:
             raise UsageError("this connection has its bars already; connect again for others")
-        symbols, timeframe, count = _subscription(frame)
+        symbols, timeframe, count, outer = _subscription(frame)
         status = await self._gateway.deployments.status(self._deployment)
         account = await self._gateway.accounts.get(status.account)
-        bars = await LiveBars.open(self._gateway.feed, account.venue, symbols, timeframe)
+        bars = await LiveBars.open(self._gateway.feed, account.venue, symbols, timeframe, outer=outer)
         history = await bars.history(count)
         self._subscribed = True
         await self._send(
@@ -116,17 +116,17 @@ class WorkerSocket:
                 "type": "bars.history",
                 "last_decided": status.decided,
                 "times": [bar.time for bar in history],
-                "bars": {symbol: [_ohlcv(bar.candles[symbol]) for bar in history] for symbol in symbols},
+                "bars": {symbol: [_ohlcv(bar.candles.get(symbol)) for bar in history] for symbol in symbols},
             }
         )
-        self._spawn(self._follow(bars))
+        self._spawn(self._follow(bars, symbols))
 
-    async def _follow(self, bars: LiveBars) -> None:
+    async def _follow(self, bars: LiveBars, symbols: Sequence[Symbol]) -> None:
         async for bar in bars.follow():
-            await self._send(_bar_frame(bar))
+            await self._send(_bar_frame(bar, symbols))
 
 
-def _subscription(frame: Mapping[str, Any]) -> tuple[list[Symbol], str, int]:
+def _subscription(frame: Mapping[str, Any]) -> tuple[list[Symbol], str, int, bool]:
     symbols, timeframe, count = frame.get("symbols"), frame.get("timeframe"), frame.get("history")
     if not isinstance(symbols, list) or not 0 < len(symbols) <= MOST_SYMBOLS:
         raise UsageError(f"bars.subscribe names 1 to {MOST_SYMBOLS} symbols")
@@ -136,7 +136,10 @@ def _subscription(frame: Mapping[str, Any]) -> tuple[list[Symbol], str, int]:
         raise UsageError("bars.subscribe names a timeframe, such as 1h")
     if type(count) is not int or not 0 <= count <= MOST_HISTORY:
         raise UsageError(f"history is a number of bars from 0 to {MOST_HISTORY}")
-    return [Symbol(symbol) for symbol in symbols], timeframe, count
+    outer = frame.get("outer", False)
+    if type(outer) is not bool:
+        raise UsageError("outer is true (a symbol may lack a bar) or false")
+    return [Symbol(symbol) for symbol in symbols], timeframe, count, outer
 
 
 def _optional_millis(value: Any, name: str) -> Millis | None:
@@ -145,13 +148,15 @@ def _optional_millis(value: Any, name: str) -> Millis | None:
     return value
 
 
-def _bar_frame(bar: LiveBar) -> dict[str, Any]:
+def _bar_frame(bar: LiveBar, symbols: Sequence[Symbol]) -> dict[str, Any]:
     return {
         "type": "bar",
         "time": bar.time,
-        "bars": {symbol: _ohlcv(candle) for symbol, candle in bar.candles.items()},
+        "bars": {symbol: _ohlcv(bar.candles.get(symbol)) for symbol in symbols},
     }
 
 
-def _ohlcv(candle: Candle) -> list[float]:
+def _ohlcv(candle: Candle | None) -> list[float] | None:
+    if candle is None:
+        return None
     return [float(v) for v in (candle.open, candle.high, candle.low, candle.close, candle.volume)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cashup.exchanges.base import Exchange
@@ -19,83 +20,133 @@ _STALE_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class LiveBar:
-    """One closed bar of every symbol. `time` is its open time."""
+    """One closed bar of every symbol that has one. `time` is its open time."""
 
     time: Millis
     candles: Mapping[Symbol, Candle]
 
 
 class LiveBars:
-    """The closed bars of `symbols` on one venue. Open it with `LiveBars.open`, then `history`, then iterate."""
+    """The closed bars of `symbols` on one venue. Open it with `LiveBars.open`, then `history`, then iterate.
 
-    def __init__(self, exchange: Exchange, channels: Sequence[Channel], grace: float = GRACE_SECONDS) -> None:
+    A time at which a symbol has no bar is left out; with `outer` it stays and the bar lacks the symbol, as in the lake.
+    """
+
+    def __init__(
+        self, exchange: Exchange, channels: Sequence[Channel], grace: float = GRACE_SECONDS, *, outer: bool = False
+    ) -> None:
         self._exchange = exchange
         self._grace = grace
         self._channels = channels
         self._waiting: dict[Symbol, dict[Millis, Candle]] = {channel.symbol: {} for channel in channels}
         self._last: dict[Symbol, Millis] = {}
         self._sent: Millis = 0
+        self._join = set[Millis].union if outer else set[Millis].intersection
+        self._outer = outer
 
     @classmethod
     async def open(
-        cls, feed: Feed, venue: str, symbols: Sequence[str], timeframe: str, *, grace: float = GRACE_SECONDS
+        cls,
+        feed: Feed,
+        venue: str,
+        symbols: Sequence[str],
+        timeframe: str,
+        *,
+        grace: float = GRACE_SECONDS,
+        outer: bool = False,
     ) -> LiveBars:
         """Watch `symbols`; raises what `Feed.watch` raises. `grace` is in seconds."""
-        return cls(await feed.exchange(venue), await feed.watch(venue, symbols, timeframe), grace)
+        return cls(await feed.exchange(venue), await feed.watch(venue, symbols, timeframe), grace, outer=outer)
 
     async def history(self, count: int) -> list[LiveBar]:
-        """The newest `count` closed bars that every symbol has, oldest first; fewer when the venue has no more."""
+        """The newest `count` closed bars, oldest first; fewer when the venue has no more."""
         lookback = count + 2
         while True:
             series = await asyncio.gather(*(self._closed(channel, lookback) for channel in self._channels))
-            joined = set.intersection(*(set(bars) for bars in series))
+            joined = self._join(*(set(bars) for bars in series))
             oldest = min((min(bars) for bars in series if bars), default=0)
             wanted = max(channel.started or 0 for channel in self._channels) - lookback * self._channels[0].duration
             if len(joined) >= count or oldest > wanted + self._channels[0].duration or lookback > 16 * (count + 2):
                 break
             lookback *= 2
+        if self._outer and joined:
+            await self._catch_up(max(joined), series)
         times = sorted(joined)[-count:] if count else []
         self._sent = max(joined, default=0)
         for channel, bars in zip(self._channels, series, strict=True):
             self._last[channel.symbol] = max(bars, default=(channel.started or 0) - channel.duration)
             self._waiting[channel.symbol] = {time: bar for time, bar in bars.items() if time > self._sent}
         symbols = [channel.symbol for channel in self._channels]
-        return [LiveBar(time, {s: bars[time] for s, bars in zip(symbols, series, strict=True)}) for time in times]
+        found = dict(zip(symbols, series, strict=True))
+        return [LiveBar(time, {s: bars[time] for s, bars in found.items() if time in bars}) for time in times]
 
     async def follow(self) -> AsyncIterator[LiveBar]:
-        """Every bar that closes after the history, when all symbols have it and their next bars have opened."""
+        """Every bar that closes after the history, when all symbols have it and their next bars have opened.
+
+        With `outer` a symbol that has not gone on after the grace is asked about by REST; it may have no such bar.
+        """
+        with self._listening() as changed:
+            while True:
+                time = self._due()
+                if time is None:
+                    await changed.wait()
+                    changed.clear()
+                    continue
+                await self._opened_after(time, changed)
+                if self._outer:
+                    self._collect()
+                    await self._complete(time, list(self._waiting.values()))
+                yield self._take(time)
+
+    @contextmanager
+    def _listening(self) -> Iterator[asyncio.Event]:
+        """An event that is set whenever a channel has changed."""
         changed = asyncio.Event()
         for channel in self._channels:
             channel.listeners.add(changed)
         try:
-            while True:
-                bar = self._next()
-                if bar is None:
-                    await changed.wait()
-                    changed.clear()
-                    continue
-                await self._opened_after(bar.time, changed)
-                yield bar
+            yield changed
         finally:
             for channel in self._channels:
                 channel.listeners.discard(changed)
 
-    def _next(self) -> LiveBar | None:
+    def _due(self) -> Millis | None:
+        """The time of the next bar to hand out, when there is one."""
+        self._collect()
+        return min(self._join(*(set(waiting) for waiting in self._waiting.values())), default=None)
+
+    def _collect(self) -> None:
+        """Take what the channels have closed; what comes after its time was handed out is left behind."""
         for channel in self._channels:
             if channel.failure is not None:
                 raise channel.failure
-            waiting = self._waiting[channel.symbol]
             for candle in channel.closed_after(self._last[channel.symbol]):
-                waiting[candle.time] = candle
                 self._last[channel.symbol] = candle.time
-        common = set.intersection(*(set(waiting) for waiting in self._waiting.values()))
-        if not common:
-            return None
-        self._sent = min(common)
-        bar = LiveBar(self._sent, {symbol: waiting[self._sent] for symbol, waiting in self._waiting.items()})
+                if candle.time > self._sent:
+                    self._waiting[channel.symbol][candle.time] = candle
+
+    def _take(self, time: Millis) -> LiveBar:
+        self._sent = time
+        candles = {symbol: waiting[time] for symbol, waiting in self._waiting.items() if time in waiting}
         for symbol, waiting in self._waiting.items():
-            self._waiting[symbol] = {time: candle for time, candle in waiting.items() if time > self._sent}
-        return bar
+            self._waiting[symbol] = {after: candle for after, candle in waiting.items() if after > time}
+        return LiveBar(time, candles)
+
+    async def _catch_up(self, newest: Millis, series: Sequence[dict[Millis, Candle]]) -> None:
+        """Bring every history to the bar at `newest`, which at least one symbol has."""
+        with self._listening() as changed:
+            await self._opened_after(newest, changed)
+        for channel, bars in zip(self._channels, series, strict=True):
+            bars |= {candle.time: candle for candle in channel.closed if candle.time <= newest}
+        await self._complete(newest, series)
+
+    async def _complete(self, time: Millis, series: Sequence[dict[Millis, Candle]]) -> None:
+        """Ask the venue for the bar at `time` of each symbol that has neither it nor a later frame."""
+        for channel, bars in zip(self._channels, series, strict=True):
+            behind = channel.newest is None or channel.newest.time <= time
+            if time not in bars and behind:
+                found = await self._fetch(channel, time, time)
+                bars |= {moment: candle for moment, candle in found.items() if moment == time}
 
     async def _opened_after(self, closed: Millis, changed: asyncio.Event) -> None:
         """Wait until every symbol has a frame of a later bar, or the grace is over (nothing trades, nothing opens)."""

@@ -69,11 +69,15 @@ def require_tradable(strategy: Strategy) -> None:
 
 
 def subscription_of(strategy: Strategy) -> Row:
-    """The bars that `strategy` needs from the gateway: of what it trades, then of what it watches."""
+    """The bars that `strategy` needs from the gateway: of what it trades, then of what it watches.
+
+    A candidate of a universe may lack a bar, as in a backtest.
+    """
     return {
         "symbols": [*strategy.symbols, *strategy.watch],
         "timeframe": strategy.timeframe,
         "history": strategy.warmup + 1,
+        "outer": strategy.universe is not None,
     }
 
 

@@ -11,8 +11,10 @@ from cashup.errors import IntegrityError
 from cashup.strategies.bars import FIELDS, Bars
 from cashup.types import Millis
 
-Ohlcv = Sequence[float]
-"""One bar of one symbol as the gateway sends it: open, high, low, close, volume."""
+Ohlcv = Sequence[float] | None
+"""One bar of one symbol as the gateway sends it: open, high, low, close, volume; None where the symbol has none."""
+
+_NONE = (np.nan,) * len(FIELDS)
 
 
 class Window:
@@ -50,7 +52,8 @@ class Window:
         self._times[: self._count] = times[first:]
         for column, symbol in enumerate(self.symbols):
             if self._count:
-                self._values[:, : self._count, column] = np.asarray(bars[symbol][first:], dtype=np.float64).T
+                rows = [_NONE if bar is None else bar for bar in bars[symbol][first:]]
+                self._values[:, : self._count, column] = np.asarray(rows, dtype=np.float64).T
 
     def append(self, time: Millis, bars: Mapping[str, Ohlcv]) -> None:
         """Add the bar that closed last; raises IntegrityError when it is not newer than the others."""
@@ -61,7 +64,8 @@ class Window:
             self._move()
         self._times[self._count] = time
         for column, symbol in enumerate(self.symbols):
-            self._values[:, self._count, column] = bars[symbol]
+            bar = bars[symbol]
+            self._values[:, self._count, column] = _NONE if bar is None else bar
         self._count += 1
 
     def bars(self) -> Bars:

@@ -100,10 +100,16 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 async def opened(
-    feed: Feed, market: Market1h, hour: int, symbols: Sequence[Symbol] = (ETH, BTC), grace: float = 10.0
+    feed: Feed,
+    market: Market1h,
+    hour: int,
+    symbols: Sequence[Symbol] = (ETH, BTC),
+    grace: float = 10.0,
+    *,
+    outer: bool = False,
 ) -> LiveBars:
     """Live bars of a market whose open bar is `hour`."""
-    opening = asyncio.ensure_future(LiveBars.open(feed, "paper", symbols, "1h", grace=grace))
+    opening = asyncio.ensure_future(LiveBars.open(feed, "paper", symbols, "1h", grace=grace, outer=outer))
     while not opening.done():
         market.open(hour, symbols)
         await asyncio.sleep(0.01)
@@ -224,3 +230,60 @@ async def test_unknown_symbols_and_prices_are_named(feed: Feed) -> None:
         await feed.watch("paper", ["XRP/USDT"], "1h")
     with pytest.raises(ExchangeTransient, match="no price"):
         feed.mark("paper", ETH)
+
+
+async def test_the_history_of_a_universe_has_the_bars_that_any_symbol_has(feed: Feed, market: Market1h) -> None:
+    market.past(range(20), [ETH])
+    market.past(range(15, 18), [BTC])
+    bars = await opened(feed, market, 20, outer=True)
+    history = await bars.history(10)
+    assert hours(history) == list(range(10, 20))
+    assert [bar.time // HOUR for bar in history if BTC in bar.candles] == [15, 16, 17]
+    assert all(ETH in bar.candles for bar in history)
+
+
+async def test_a_universe_goes_on_without_a_symbol_that_was_not_traded(feed: Feed, market: Market1h) -> None:
+    market.past(range(5))
+    bars = await opened(feed, market, 5, outer=True)
+    await bars.history(2)
+    following = bars.follow()
+    market.close(5, [ETH])
+    market.open(6)
+    market.close(6)
+    market.open(7)
+    first, second = await take(following, 2)
+    assert (first.time // HOUR, set(first.candles)) == (5, {ETH})
+    assert (second.time // HOUR, set(second.candles)) == (6, {ETH, BTC})
+
+
+async def test_a_universe_waits_for_a_bar_that_closes_a_moment_later(feed: Feed, market: Market1h) -> None:
+    market.past(range(5))
+    bars = await opened(feed, market, 5, outer=True)
+    await bars.history(2)
+    delivered = asyncio.ensure_future(anext(bars.follow()))
+    market.close(5, [ETH])
+    market.open(6, [ETH])
+    await asyncio.sleep(0.05)
+    assert not delivered.done()
+    market.close(5, [BTC])
+    market.open(6, [BTC])
+    assert set((await delivered).candles) == {ETH, BTC}
+
+
+async def test_a_universe_asks_the_venue_for_what_the_stream_did_not_bring_in_time(
+    feed: Feed, market: Market1h, exchange: Cuttable
+) -> None:
+    market.past(range(5))
+    bars = await opened(feed, market, 5, grace=0.2, outer=True)
+    await bars.history(2)
+    following = bars.follow()
+    delivered = asyncio.ensure_future(anext(following))
+    market.close(5, [ETH])
+    market.open(6, [ETH])
+    market.venue.history[BTC, "1h"] = [*market.venue.history[BTC, "1h"][:-1], candle(BTC, 5, 7, closed=True)]
+    first = await delivered
+    assert first.candles[BTC].close == 7
+    market.close(5, [BTC])
+    market.close(6)
+    market.open(7)
+    assert hours(await take(following, 1)) == [6], "what comes too late does not come twice"

@@ -46,6 +46,7 @@ class Scripted:
         self.port = 0
         self.closed = 40
         self.symbols = ["ETH/USDT"]
+        self.listed: dict[str, int] = {}
         self.deployments: dict[str, dict[str, Any]] = {}
         self.attempts: dict[str, list[dict[str, Any]]] = {}
         self.holder: str | None = None
@@ -253,9 +254,12 @@ class Scripted:
             "bars": {symbol: [self._bar(number)[symbol] for number in numbers] for symbol in self.symbols},
         }
 
-    def _bar(self, number: int) -> dict[str, list[float]]:
-        """One bar of each symbol; the second one runs three bars ahead of the first."""
-        return {symbol: self._ohlcv(number + 3 * place) for place, symbol in enumerate(self.symbols)}
+    def _bar(self, number: int) -> dict[str, list[float] | None]:
+        """One bar of each symbol that is listed by then; the second one runs three bars ahead of the first."""
+        return {
+            symbol: self._ohlcv(number + 3 * place) if number >= self.listed.get(symbol, 0) else None
+            for place, symbol in enumerate(self.symbols)
+        }
 
     def _ohlcv(self, number: int) -> list[float]:
         return [price(number - 1), price(number) + 1, price(number) - 1, price(number), 1.0]

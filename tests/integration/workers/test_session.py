@@ -278,16 +278,16 @@ def test_higher_timeframes_own_series_indicators_and_a_model_work_live(gateway: 
 
 def test_a_universe_works_live(gateway: Scripted, run: Any) -> None:
     gateway.symbols = ["ETH/USDT", "BTC/USDT"]
-    rule = cu.Universe(top=1, by=lambda bars: bars.close, over="2h", listed="2h", every="2h")
+    rule = cu.Universe(top=1, by=lambda bars: bars.close, over="2h", listed="2h", every="1h")
     running = run(target=lambda bars: bars.close * 0 + 1, symbols=gateway.symbols, universe=rule, warmup=6)
     ready(gateway)
-    for _ in range(4):
+    for _ in range(6):
         gateway.close_bar()
-    intents(gateway, 4)
+    intents(gateway, 6)
     running.stop()
-    # Chosen at hours 40, 42 and 44, by the close of the bar before: 109 to 108, 101 to 104 and 104 to 107.
+    # By the closes of bars 40 to 45: ETH's is 1 above BTC's, but in bar 44 it is 100 to 110.
     chosen = ["".join(symbol for symbol, held in intent["targets"].items() if held) for intent in gateway.intents]
-    assert chosen == ["ETH/USDT", "BTC/USDT", "BTC/USDT", "BTC/USDT"]
+    assert chosen == ["ETH/USDT"] * 4 + ["BTC/USDT", "ETH/USDT"]
 
 
 @pytest.mark.parametrize(
@@ -309,3 +309,34 @@ def test_the_refusal_comes_before_the_token_is_taken(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CASHUP_WORKER", "1")
     with pytest.raises(NotebookError, match="not traded live yet"):
         cu.run(cu.Strategy(target, symbols=["ETH/USDT"], timeframe="1h", warmup=4, trailing_stop=0.1))
+
+
+@pytest.mark.parametrize("listed", [38, 41], ids=["inside the history", "after it"])
+def test_a_candidate_that_lists_late_is_decided_as_in_a_backtest(gateway: Scripted, run: Any, listed: int) -> None:
+    """A window with a symbol that has no bar yet is full; the symbol has NaN there, and joins when it has bars."""
+    gateway.symbols = ["ETH/USDT", "NEW/USDT"]
+    gateway.listed = {"NEW/USDT": listed}
+    universe = cu.Universe(top=2, over="2h", listed="1h", every="1h", by=lambda bars: bars.close)
+    strategy = cu.Strategy(held, symbols=gateway.symbols, timeframe="1h", warmup=4, universe=universe)
+    run(target=held, symbols=gateway.symbols, universe=universe)
+    ready(gateway)
+    for _ in range(6):
+        gateway.close_bar()
+    assert intents(gateway, 6) == [40, 41, 42, 43, 44, 45]
+    bars = whole(gateway, 46)
+    assert np.isnan(bars.close["NEW/USDT"].iloc[listed - 1])
+    expected = strategy.target_values(bars)[40:]
+    assert [list(intent["targets"].values()) for intent in gateway.intents] == expected.tolist()
+    assert expected[-1].all()
+    assert gateway.messages[0]["outer"]
+
+
+def held(bars: cu.Bars) -> pd.DataFrame:
+    return bars.close.notna().astype(float) / 2
+
+
+def whole(gateway: Scripted, count: int) -> Bars:
+    """All bars so far, as a backtest has them."""
+    none = [float("nan")] * 5
+    rows = [[gateway._bar(number)[symbol] or none for symbol in gateway.symbols] for number in range(count)]
+    return Bars(FIRST + HOUR * np.arange(count), gateway.symbols, "1h", np.array(rows).transpose(2, 0, 1))
