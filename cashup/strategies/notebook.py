@@ -163,7 +163,7 @@ def _read_script(path: Path, _modified: int, _size: int) -> _Script:
 
 @contextmanager
 def _in_folder(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
+    sys.path.append(str(folder))  # at the end, as in a kernel: it shadows no library
     try:
         with chdir(folder):
             yield
