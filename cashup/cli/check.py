@@ -7,41 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cashup.cli.options import (
-    Capital,
-    DataVersion,
-    End,
-    Exchange,
-    Fee,
-    Json,
-    MakerFee,
-    NoFunding,
-    Slippage,
-    Start,
-    VenueLimits,
-)
+from cashup.cli.options import Json, Notebook, Terms, with_terms
 from cashup.cli.params import Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
     from cashup.research.checks.verdict import Report
 
 
+@with_terms(venue_limits=True)
 def check(
-    notebook: Annotated[Path, typer.Argument(help="the notebook, such as notebooks/sma_cross.ipynb")],
+    notebook: Notebook,
     param: Params = None,
     quick: Annotated[bool, typer.Option("--quick", help="a few shorter histories and secrets, within seconds")] = False,
     only: Annotated[str, typer.Option(help="some checks, such as lookahead,warmup")] = "",
     seed: Annotated[int, typer.Option(help="which bars are tried")] = 0,
-    start: Start = None,
-    end: End = None,
-    exchange: Exchange = "gate",
-    capital: Capital = 10_000.0,
-    fee: Fee = 0.001,
-    slippage: Slippage = 0.0,
-    maker_fee: MakerFee = None,
-    no_funding: NoFunding = False,
-    venue_limits: VenueLimits = False,
-    data_version: DataVersion = None,
+    *,
+    terms: Terms,
     as_json: Json = False,
 ) -> None:
     """Is the strategy honest: look-ahead, warm-up, determinism, secrets, parameters that do nothing. Exit 1 when not.
@@ -56,16 +37,7 @@ def check(
     from cashup.research.spec import RunSpec
 
     spec = RunSpec(
-        exchange=exchange,
-        start=start,
-        end=end,
-        capital=capital,
-        fee=fee,
-        slippage=slippage,
-        maker_fee=maker_fee,
-        funding=not no_funding,
-        venue_limits=venue_limits,
-        data_version=data_version,
+        **terms,
     )
     params = read_params(notebook, param)
     names = [name.strip() for name in only.split(",") if name.strip()]

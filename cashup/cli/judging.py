@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from cashup.cli.database import with_database
 
 if TYPE_CHECKING:
     from cashup.research.spec import RunSpec
     from cashup.strategies.registry import Trial
-
-Notebook = Annotated[Path, typer.Argument(help="the notebook, such as notebooks/sma_cross.ipynb")]
 
 
 def spec_of(*, no_funding: bool = False, **told: Any) -> RunSpec:
@@ -23,7 +19,7 @@ def spec_of(*, no_funding: bool = False, **told: Any) -> RunSpec:
     from cashup.research.spec import RunSpec
     from cashup.strategies.registry import new_run_id
 
-    return RunSpec(**told, funding=not no_funding, run_id=new_run_id(WallClock().now()))
+    return RunSpec(**told, run_id=new_run_id(WallClock().now()))
 
 
 def keep(spec: RunSpec, name: str, document: Mapping[str, Any], page: str) -> Path:

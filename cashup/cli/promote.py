@@ -7,19 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cashup.cli.judging import Notebook, spec_of
-from cashup.cli.options import (
-    Capital,
-    DataVersion,
-    End,
-    Exchange,
-    Fee,
-    Json,
-    MakerFee,
-    NoFunding,
-    Slippage,
-    Start,
-)
+from cashup.cli.judging import spec_of
+from cashup.cli.options import Json, Notebook, Terms, with_terms
 from cashup.cli.params import Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
@@ -28,18 +17,12 @@ if TYPE_CHECKING:
     from cashup.strategies.registry import Run, Trial
 
 
+@with_terms()
 def promote(
     notebook: Notebook,
     param: Params = None,
-    start: Start = None,
-    end: End = None,
-    exchange: Exchange = "gate",
-    capital: Capital = 10_000.0,
-    fee: Fee = 0.001,
-    slippage: Slippage = 0.0,
-    maker_fee: MakerFee = None,
-    no_funding: NoFunding = False,
-    data_version: DataVersion = None,
+    *,
+    terms: Terms,
     gate: Annotated[Path | None, typer.Option(help="a TOML file of thresholds over the usual ones")] = None,
     show_gate: Annotated[bool, typer.Option("--show-gate", help="print the usual thresholds and stop")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="judge only: nothing is stored")] = False,
@@ -61,17 +44,7 @@ def promote(
         return
     settings, wanted = load_settings(), read_thresholds(gate)
     params = read_params(notebook, param)
-    spec = spec_of(
-        start=start,
-        end=end,
-        exchange=exchange,
-        capital=capital,
-        fee=fee,
-        slippage=slippage,
-        maker_fee=maker_fee,
-        no_funding=no_funding,
-        data_version=data_version,
-    )
+    spec = spec_of(**terms)
     trials, walked = with_database(lambda database: known_of(database, notebook))
     found = evidence_of(notebook, params, spec, Lake(settings.lake_path), trials=trials, walked=walked)
     judged = judge(found, wanted)

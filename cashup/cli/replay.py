@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cashup.cli.options import (
-    Capital,
-    DataVersion,
-    End,
-    Exchange,
-    Fee,
-    Json,
-    MakerFee,
-    NoFunding,
-    Slippage,
-    Start,
-)
+from cashup.cli.options import Json, Notebook, Terms, with_terms
 from cashup.cli.params import Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
@@ -28,18 +17,12 @@ if TYPE_CHECKING:
     from cashup.types import Millis
 
 
+@with_terms()
 def replay(
-    notebook: Annotated[Path, typer.Argument(help="the notebook, such as notebooks/sma_cross.ipynb")],
+    notebook: Notebook,
     param: Params = None,
-    start: Start = None,
-    end: End = None,
-    exchange: Exchange = "gate",
-    capital: Capital = 10_000.0,
-    fee: Fee = 0.001,
-    slippage: Slippage = 0.0,
-    maker_fee: MakerFee = None,
-    no_funding: NoFunding = False,
-    data_version: DataVersion = None,
+    *,
+    terms: Terms,
     decisions: Annotated[
         str, typer.Option(help="window: ask the strategy bar by bar, as live; frame: once for all bars, faster")
     ] = "window",
@@ -70,15 +53,7 @@ def replay(
     params = read_params(notebook, param)
     spec = RunSpec(
         mode="replay",
-        exchange=exchange,
-        start=start,
-        end=end,
-        capital=capital,
-        fee=fee,
-        slippage=slippage,
-        maker_fee=maker_fee,
-        funding=not no_funding,
-        data_version=data_version,
+        **terms,
         run_id=new_run_id(now),
     )
     strategy = load_strategy(notebook, params)

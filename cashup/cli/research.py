@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from cashup.cli.database import database_ahead, with_database
-from cashup.cli.options import (
-    Capital,
-    DataVersion,
-    End,
-    Exchange,
-    Fee,
-    Json,
-    MakerFee,
-    NoFunding,
-    Slippage,
-    Start,
-    VenueLimits,
-)
+from cashup.cli.options import Json, Notebook, Terms, with_terms
 from cashup.cli.params import Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
     from cashup.strategies.registry import Run
 
 
+@with_terms(venue_limits=True)
 def backtest(
-    notebook: Annotated[Path, typer.Argument(help="the notebook, such as notebooks/sma_cross.ipynb")],
+    notebook: Notebook,
     param: Params = None,
-    start: Start = None,
-    end: End = None,
-    exchange: Exchange = "gate",
-    capital: Capital = 10_000.0,
-    fee: Fee = 0.001,
-    slippage: Slippage = 0.0,
-    maker_fee: MakerFee = None,
-    no_funding: NoFunding = False,
-    venue_limits: VenueLimits = False,
-    data_version: DataVersion = None,
+    *,
+    terms: Terms,
     as_json: Json = False,
 ) -> None:
     """Execute a notebook with papermill as a backtest, and record the run."""
@@ -57,16 +37,7 @@ def backtest(
     now = WallClock().now()
     params = read_params(notebook, param)
     spec = RunSpec(
-        exchange=exchange,
-        start=start,
-        end=end,
-        capital=capital,
-        fee=fee,
-        slippage=slippage,
-        maker_fee=maker_fee,
-        funding=not no_funding,
-        venue_limits=venue_limits,
-        data_version=data_version,
+        **terms,
         run_id=new_run_id(now),
     )
     database_ahead()

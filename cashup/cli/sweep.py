@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cashup.cli.options import (
-    Capital,
-    DataVersion,
-    End,
-    Exchange,
-    Fee,
-    Json,
-    MakerFee,
-    NoFunding,
-    Slippage,
-    Start,
-    VenueLimits,
-)
+from cashup.cli.options import Json, Notebook, Terms, with_terms
 from cashup.cli.params import Grid, Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
@@ -27,8 +15,9 @@ if TYPE_CHECKING:
     from cashup.research.swept import Sweep
 
 
+@with_terms(venue_limits=True)
 def sweep(
-    notebook: Annotated[Path, typer.Argument(help="the notebook, such as notebooks/sma_cross.ipynb")],
+    notebook: Notebook,
     grid: Grid = None,
     param: Params = None,
     method: Annotated[str, typer.Option(help="grid, random, tpe or nsga2")] = "grid",
@@ -41,16 +30,8 @@ def sweep(
     top: Annotated[int, typer.Option(help="how many of the best to show", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="of the searches by chance")] = 0,
     tearsheet: Annotated[bool, typer.Option("--tearsheet", help="the tear sheet of the best set as well")] = False,
-    start: Start = None,
-    end: End = None,
-    exchange: Exchange = "gate",
-    capital: Capital = 10_000.0,
-    fee: Fee = 0.001,
-    slippage: Slippage = 0.0,
-    maker_fee: MakerFee = None,
-    no_funding: NoFunding = False,
-    venue_limits: VenueLimits = False,
-    data_version: DataVersion = None,
+    *,
+    terms: Terms,
     as_json: Json = False,
 ) -> None:
     """Try many parameter sets of a notebook, and rank them. Ctrl-C keeps what was tried."""
@@ -69,16 +50,7 @@ def sweep(
         plan = read_plan(resume)
     else:
         spec = RunSpec(
-            exchange=exchange,
-            start=start,
-            end=end,
-            capital=capital,
-            fee=fee,
-            slippage=slippage,
-            maker_fee=maker_fee,
-            funding=not no_funding,
-            venue_limits=venue_limits,
-            data_version=data_version,
+            **terms,
             run_id=new_run_id(WallClock().now()),
         )
         plan = Plan(

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cashup.cli.database import with_database
-from cashup.cli.judging import Notebook, keep, record, spec_of
-from cashup.cli.options import Capital, DataVersion, End, Exchange, Fee, Json, MakerFee, NoFunding, Slippage, Start
+from cashup.cli.judging import keep, record, spec_of
+from cashup.cli.options import Json, Notebook, Terms, with_terms
 from cashup.cli.params import Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
     from cashup.research.validation import Validation
 
 
+@with_terms()
 def validate(
     notebook: Notebook,
     param: Params = None,
@@ -23,15 +24,8 @@ def validate(
     histories: Annotated[int, typer.Option(help="resampled histories on which the strategy runs again")] = 100,
     block: Annotated[float | None, typer.Option(help="the mean length of resampled blocks, in bars")] = None,
     seed: Annotated[int, typer.Option(help="another seed, other draws")] = 0,
-    start: Start = None,
-    end: End = None,
-    exchange: Exchange = "gate",
-    capital: Capital = 10_000.0,
-    fee: Fee = 0.001,
-    slippage: Slippage = 0.0,
-    maker_fee: MakerFee = None,
-    no_funding: NoFunding = False,
-    data_version: DataVersion = None,
+    *,
+    terms: Terms,
     as_json: Json = False,
 ) -> None:
     """Backtest a notebook and test what came out against chance, with every trial of it that was ever counted."""
@@ -42,17 +36,7 @@ def validate(
     from cashup.research.walkforward import bars_for
     from cashup.strategies.registry import notebook_name, trials_of_notebook
 
-    spec = spec_of(
-        start=start,
-        end=end,
-        exchange=exchange,
-        capital=capital,
-        fee=fee,
-        slippage=slippage,
-        maker_fee=maker_fee,
-        no_funding=no_funding,
-        data_version=data_version,
-    )
+    spec = spec_of(**terms)
     params = read_params(notebook, param)
     alone = load_candidates(loader_of(notebook, params), [{}])
     tried = with_database(lambda database: trials_of_notebook(database, notebook_name(notebook)))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cashup.cli.judging import Notebook, keep, record, spec_of
-from cashup.cli.options import Capital, DataVersion, End, Exchange, Fee, Json, MakerFee, NoFunding, Slippage, Start
+from cashup.cli.judging import keep, record, spec_of
+from cashup.cli.options import Json, Notebook, Terms, with_terms
 from cashup.cli.params import Grid, Params, ParamsCommand, read_params
 from cashup.errors import UsageError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cashup.strategies.registry import Trial
 
 
+@with_terms()
 def walkforward(
     notebook: Notebook,
     grid: Grid = None,
@@ -34,32 +35,15 @@ def walkforward(
     purge: Annotated[str, typer.Option(help="bars left out beside a test: how long a decision lasts")] = "0",
     embargo: Annotated[str, typer.Option(help="more bars left out after it; bars, 2d, or a fraction")] = "0",
     objective: Annotated[str, typer.Option(help="the figure to choose by")] = "sharpe",
-    start: Start = None,
-    end: End = None,
-    exchange: Exchange = "gate",
-    capital: Capital = 10_000.0,
-    fee: Fee = 0.001,
-    slippage: Slippage = 0.0,
-    maker_fee: MakerFee = None,
-    no_funding: NoFunding = False,
-    data_version: DataVersion = None,
+    *,
+    terms: Terms,
     as_json: Json = False,
 ) -> None:
     """Choose parameters on train windows, judge them on the tests, and join the tests to one account."""
     from cashup.cli.runs import print_json
     from cashup.research.walkforward import bars_for, walk_forward
 
-    spec = spec_of(
-        start=start,
-        end=end,
-        exchange=exchange,
-        capital=capital,
-        fee=fee,
-        slippage=slippage,
-        maker_fee=maker_fee,
-        no_funding=no_funding,
-        data_version=data_version,
-    )
+    spec = spec_of(**terms)
     params = read_params(notebook, param)
     candidates = _candidates(notebook, params, grid)
     lengths = {"train": train, "test": test, "folds": folds, "tests": tests, "purge": purge, "embargo": embargo}
