@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
 from copy import copy
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import pandas as pd
 
 from cashup.errors import CashUpError, DataError
 from cashup.markets.lake import Lake
-from cashup.research import lane
 from cashup.research.backtest import backtest, bars_of, rates_of, scenario_of, traded_bars
 from cashup.research.candidates import loader_of
 from cashup.research.funding import Rates
+from cashup.research.history import priced
 from cashup.research.kernel import Figures, Outcome, carry_out, prices_of
+from cashup.research.lane import Course, course_of, figures, fits
 from cashup.research.rule import check_long_only
 from cashup.research.scoring import sortino
 from cashup.research.simulation import Scenario
@@ -83,6 +85,11 @@ class Market:
         if strategy.warmup not in self.traded:
             self.traded[strategy.warmup] = traded_bars(strategy, self.bars)
         return self.traded[strategy.warmup]
+
+    @cached_property
+    def course(self) -> Course | None:
+        """What the fast lane takes of the bars, the warm-up included; None when it cannot take them."""
+        return course_of(priced(self.bars))
 
 
 class Judge:
@@ -150,15 +157,18 @@ class Judge:
             }, made.engine
         scenario = self._scenario(strategy)
         yearly = float(YEAR / pd.Timedelta(milliseconds=strategy.bar_millis))
-        quick = lane.figures(scenario) if lane.fits(scenario) and not self.task.whole else None
+        course = self.market(strategy).course
+        quick = None
+        if course is not None and fits(scenario) and not self.task.whole:
+            quick = figures(scenario, course.since(strategy.warmup))
         if quick is not None:
             return metrics(quick, len(scenario.bars), yearly), "kernel"
         outcome = _pass(scenario, keep=self.task.whole)
-        figures = metrics(outcome.figures, len(scenario.bars), yearly)
+        found = metrics(outcome.figures, len(scenario.bars), yearly)
         if self.task.whole:
             before = np.append(scenario.capital, outcome.equity[:-1])
-            figures["sortino"] = _finite(sortino(outcome.equity / before - 1, yearly))
-        return figures, "kernel"
+            found["sortino"] = _finite(sortino(outcome.equity / before - 1, yearly))
+        return found, "kernel"
 
     def _scenario(self, strategy: Strategy) -> Scenario:
         market = self.market(strategy)

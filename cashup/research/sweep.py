@@ -277,7 +277,9 @@ def _warm_up() -> None:
     ones = np.ones((5, 2, 1))
     bars = Bars(np.arange(2, dtype=np.int64), ["BTC/USDT"], "1h", ones)
     scenario = Scenario(bars=bars, targets=bars.close, terms=Terms(), capital=1.0)
-    lane.figures(scenario)
+    course = lane.course_of(bars)
+    if course is not None:
+        lane.figures(scenario, course)
     carry_out(prices_of(bars), ones[0], Terms(), capital=1.0, keep=False)
 
 

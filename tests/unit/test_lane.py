@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cashup.research.kernel import Terms, carry_out, prices_of
-from cashup.research.lane import figures, fits
+from cashup.research.lane import course_of, figures, fits
 from cashup.research.simulation import Scenario
 from cashup.strategies.bars import Bars
 
@@ -45,7 +45,7 @@ def test_it_gives_what_the_kernel_gives(seed, terms):
     asked = scenario(targets, seed, **terms)
     assert fits(asked)
     made, wanted = (
-        figures(asked),
+        figures(asked, course_of(asked.bars)),
         carry_out(prices_of(asked.bars), targets, asked.terms, capital=asked.capital, keep=False).figures,
     )
     for name in COMPARED:
@@ -53,6 +53,7 @@ def test_it_gives_what_the_kernel_gives(seed, terms):
 
 
 def test_what_it_cannot_take_is_left_to_the_kernel():
-    assert figures(scenario(np.array([0.0, -1.0, 0.0, 1.0]), 1)) is None
+    short = scenario(np.array([0.0, -1.0, 0.0, 1.0]), 1)
+    assert figures(short, course_of(short.bars)) is None
     assert not fits(scenario(np.ones(4), 1, leverage=2.0))
     assert not fits(scenario(np.ones(4), 1, rebalance=0.1))
