@@ -42,9 +42,9 @@ _SCRIPT = """
 import json, sys, time
 from pathlib import Path
 from dataclasses import replace
-from cashup.research.plan import Plan
+from cashup.research.sweeping.plan import Plan
 from cashup.research.spec import RunSpec
-from cashup.research.sweep import run_sweep
+from cashup.research.sweeping.sweep import run_sweep
 notebook, ranges, how, repeats = Path(sys.argv[1]), *map(json.loads, sys.argv[2:5])
 seconds = []
 for number in range(repeats):

@@ -12,13 +12,13 @@ from benchmarks.measure import spread
 from cashup.clock import parse_time
 from cashup.markets.synthetic import generate
 from cashup.research.backtest import backtest
-from cashup.research.candidates import load_candidates, sets_of
 from cashup.research.kernel import Terms, carry_out, prices_of
-from cashup.research.montecarlo import monte_carlo_bars, monte_carlo_returns, monte_carlo_trades
-from cashup.research.overfitting import probability_of_overfitting
-from cashup.research.significance import signal_significance
 from cashup.research.spec import RunSpec
-from cashup.research.walkforward import walk_forward
+from cashup.research.validating.candidates import load_candidates, sets_of
+from cashup.research.validating.montecarlo import monte_carlo_bars, monte_carlo_returns, monte_carlo_trades
+from cashup.research.validating.overfitting import probability_of_overfitting
+from cashup.research.validating.significance import signal_significance
+from cashup.research.validating.walkforward import walk_forward
 from cashup.strategies.bars import Bars
 from cashup.strategies.strategy import Strategy
 

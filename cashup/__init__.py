@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from cashup.research.backtest import Backtest
     from cashup.research.checks.run import check
     from cashup.research.promotion import gate
-    from cashup.research.sweep import sweep
-    from cashup.research.validation import validate
-    from cashup.research.walkforward import walkforward
+    from cashup.research.sweeping.sweep import sweep
+    from cashup.research.validating.validation import validate
+    from cashup.research.validating.walkforward import walkforward
     from cashup.strategies.bars import Bars
     from cashup.strategies.indicator import indicator
     from cashup.strategies.model import RollingModel
@@ -55,9 +55,9 @@ _HOMES = {
     "check": "cashup.research.checks.run",
     "gate": "cashup.research.promotion",
     "indicator": "cashup.strategies.indicator",
-    "sweep": "cashup.research.sweep",
-    "validate": "cashup.research.validation",
-    "walkforward": "cashup.research.walkforward",
+    "sweep": "cashup.research.sweeping.sweep",
+    "validate": "cashup.research.validating.validation",
+    "walkforward": "cashup.research.validating.walkforward",
 }
 
 

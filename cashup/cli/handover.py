@@ -23,8 +23,8 @@ _NEEDED = (
     "sqlalchemy.dialects.postgresql.asyncpg",
     "cashup.cli.research",
     "cashup.cli.runs",
-    "cashup.research.execution",
-    "cashup.research.record",
+    "cashup.research.recording.execution",
+    "cashup.research.recording.record",
     "cashup.storage.servers",
 )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from cashup.client import Row
-    from cashup.research.tearsheet import TearSheet
+    from cashup.research.reporting.tearsheet import TearSheet
     from cashup.trading.parity import Line, Parity
     from cashup.workers.live_run import LiveRun
 

@@ -51,7 +51,7 @@ def record(
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from cashup.clock import WallClock
-    from cashup.research.record import run_record
+    from cashup.research.recording.record import run_record
     from cashup.strategies.registry import record_run, record_trials
 
     about: dict[str, Any] = {

@@ -101,7 +101,7 @@ def _record(
 ) -> None:
     """Enter the replay into the registry of runs."""
     from cashup.cli.database import with_database
-    from cashup.research.record import run_record
+    from cashup.research.recording.record import run_record
     from cashup.strategies.registry import record_run
 
     figures = report.ideal.metrics() | {

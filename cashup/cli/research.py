@@ -28,8 +28,8 @@ def backtest(
     from cashup.cli.runs import print_json, print_run
     from cashup.clock import WallClock
     from cashup.errors import WorkFailed
-    from cashup.research.execution import execute
-    from cashup.research.record import failed_record, run_record
+    from cashup.research.recording.execution import execute
+    from cashup.research.recording.record import failed_record, run_record
     from cashup.research.spec import RunSpec
     from cashup.settings import load_settings
     from cashup.strategies.registry import new_run_id, record_run

@@ -93,7 +93,7 @@ def rerun(run: RunId, as_json: Json = False) -> None:
     """Execute a backtest again on the data it had; exit 1 when a figure comes out otherwise."""
     from cashup.cli.database import with_database
     from cashup.clock import WallClock
-    from cashup.research.rerun import rerun as execute_again
+    from cashup.research.recording.rerun import rerun as execute_again
     from cashup.settings import load_settings
     from cashup.strategies.registry import record_run
 
@@ -161,7 +161,7 @@ def _find(run: str) -> Run:
 def _export(run: Run, path: Path) -> None:
     """The run's tear sheet as HTML or PNG, by the file's ending."""
     from cashup.markets.lake import Lake
-    from cashup.research.artefacts import read_result
+    from cashup.research.recording.artefacts import read_result
     from cashup.settings import load_settings
 
     read_result(run, Lake(load_settings().lake_path)).save(path)
@@ -169,8 +169,8 @@ def _export(run: Run, path: Path) -> None:
 
 
 def _overlay(runs: list[Run], path: Path) -> None:
-    from cashup.research.artefacts import read_equity
-    from cashup.research.compare import overlay
+    from cashup.research.recording.artefacts import read_equity
+    from cashup.research.reporting.compare import overlay
 
     curves = {run.id: read_equity(run) for run in runs}
     path.write_text(overlay(curves).to_html(include_plotlyjs="inline"), encoding="utf-8")

@@ -11,8 +11,8 @@ from cashup.cli.options import Json, Notebook, Terms, with_terms
 from cashup.cli.params import Grid, Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
-    from cashup.research.plan import Plan
-    from cashup.research.swept import Sweep
+    from cashup.research.sweeping.plan import Plan
+    from cashup.research.sweeping.swept import Sweep
 
 
 @with_terms(venue_limits=True)
@@ -40,8 +40,8 @@ def sweep(
     from cashup.cli.runs import print_json
     from cashup.clock import WallClock
     from cashup.errors import UsageError
-    from cashup.research.plan import Plan, read_plan
     from cashup.research.spec import RunSpec
+    from cashup.research.sweeping.plan import Plan, read_plan
     from cashup.strategies.registry import new_run_id
 
     if resume is not None and (grid or param):
@@ -88,10 +88,10 @@ def _ranges(words: list[str] | None) -> dict[str, str]:
 
 
 def _run(notebook: Path, plan: Plan, scheduler: str, workers: int | None) -> Sweep:
-    from cashup.research.plan import folder_of
-    from cashup.research.sweep import counted
-    from cashup.research.ticker import watched
-    from cashup.research.triallog import TrialLog
+    from cashup.research.sweeping.plan import folder_of
+    from cashup.research.sweeping.sweep import counted
+    from cashup.research.sweeping.ticker import watched
+    from cashup.research.sweeping.triallog import TrialLog
 
     run_id = str(plan.spec.run_id)
     with watched() as told:

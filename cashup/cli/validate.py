@@ -13,7 +13,7 @@ from cashup.cli.options import Json, Notebook, Terms, with_terms
 from cashup.cli.params import Params, ParamsCommand, read_params
 
 if TYPE_CHECKING:
-    from cashup.research.validation import Validation
+    from cashup.research.validating.validation import Validation
 
 
 @with_terms()
@@ -31,9 +31,9 @@ def validate(
     """Backtest a notebook and test what came out against chance, with every trial of it that was ever counted."""
     from cashup.cli.runs import print_json
     from cashup.research.backtest import backtest
-    from cashup.research.candidates import load_candidates, loader_of
-    from cashup.research.validation import validate as validated
-    from cashup.research.walkforward import bars_for
+    from cashup.research.validating.candidates import load_candidates, loader_of
+    from cashup.research.validating.validation import validate as validated
+    from cashup.research.validating.walkforward import bars_for
     from cashup.strategies.registry import notebook_name, trials_of_notebook
 
     spec = spec_of(**terms)

@@ -16,9 +16,9 @@ from cashup.cli.params import Grid, Params, ParamsCommand, read_params
 from cashup.errors import UsageError
 
 if TYPE_CHECKING:
-    from cashup.research.candidates import Candidates
     from cashup.research.spec import RunSpec
-    from cashup.research.walkforward import WalkForward
+    from cashup.research.validating.candidates import Candidates
+    from cashup.research.validating.walkforward import WalkForward
     from cashup.strategies.registry import Trial
 
 
@@ -41,7 +41,7 @@ def walkforward(
 ) -> None:
     """Choose parameters on train windows, judge them on the tests, and join the tests to one account."""
     from cashup.cli.runs import print_json
-    from cashup.research.walkforward import bars_for, walk_forward
+    from cashup.research.validating.walkforward import bars_for, walk_forward
 
     spec = spec_of(**terms)
     params = read_params(notebook, param)
@@ -58,7 +58,7 @@ def walkforward(
 
 
 def _candidates(notebook: Path, params: Mapping[str, Any], grid: Sequence[str] | None) -> Candidates:
-    from cashup.research.candidates import load_candidates, loader_of, sets_of
+    from cashup.research.validating.candidates import load_candidates, loader_of, sets_of
 
     ranges = _ranges(notebook, grid)
     for name in ranges:
@@ -69,7 +69,7 @@ def _candidates(notebook: Path, params: Mapping[str, Any], grid: Sequence[str] |
 
 def _keep(made: WalkForward, notebook: Path, params: Mapping[str, Any], spec: RunSpec) -> Path:
     """Report and trials on disk, run and trials in the registry; the report's path."""
-    from cashup.research.walkpage import walk_page
+    from cashup.research.validating.walkpage import walk_page
 
     output = keep(spec, "walkforward", made.to_json(), walk_page(made, f"{notebook.stem}: walk-forward"))
     made.trials.to_parquet(output.with_name("trials.parquet"))
@@ -88,7 +88,7 @@ def _keep(made: WalkForward, notebook: Path, params: Mapping[str, Any], spec: Ru
 
 def _ranges(notebook: Path, words: Sequence[str] | None) -> dict[str, list[Any]]:
     """What `-g` gave, as checked values per parameter; NotebookError for unknown names and wrong types."""
-    from cashup.research.space import Between, as_range
+    from cashup.research.sweeping.space import Between, as_range
     from cashup.strategies.notebook import check_parameters
 
     ranges: dict[str, list[Any]] = {}
@@ -129,7 +129,7 @@ def _bar(total: int) -> Iterator[Callable[[int, int], None]]:
 
 def _print(made: WalkForward, output: Path) -> None:
     from cashup.cli.table import print_table
-    from cashup.research.page import shown
+    from cashup.research.reporting.page import shown
 
     table = made.folds
     header = ["fold", *(str(name).replace("_", " ") for name in table.columns)]

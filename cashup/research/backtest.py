@@ -15,15 +15,15 @@ from typing import Any
 import pandas as pd
 
 from cashup.markets.lake import Lake
-from cashup.research.artefacts import store
 from cashup.research.checks.glance import glance
 from cashup.research.funding import Rates, by_bar, read_funding
 from cashup.research.history import load_bars, priced, waiting
 from cashup.research.kernel import NO_LEVELS, Terms
+from cashup.research.recording.artefacts import store
+from cashup.research.reporting.statistics import annualisation_of
 from cashup.research.result import Result
 from cashup.research.simulation import Scenario, Simulated, simulate
 from cashup.research.spec import RunSpec, run_spec
-from cashup.research.statistics import annualisation_of
 from cashup.research.venue import on_venue
 from cashup.settings import load_settings
 from cashup.strategies.bars import Bars

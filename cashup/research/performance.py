@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cashup.clock import timeframe_millis
-from cashup.research.drawdown import deepest, drawdown_of
-from cashup.research.exposure import exposure_of
-from cashup.research.monthly import monthly_returns
-from cashup.research.statistics import metrics, statistics
+from cashup.research.reporting.drawdown import deepest, drawdown_of
+from cashup.research.reporting.exposure import exposure_of
+from cashup.research.reporting.monthly import monthly_returns
+from cashup.research.reporting.statistics import metrics, statistics
 from cashup.research.trades import no_funding, trades_of
 
 if TYPE_CHECKING:

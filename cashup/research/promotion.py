@@ -15,17 +15,17 @@ from cashup.markets.lake import Lake
 from cashup.research.checks.run import check
 from cashup.research.checks.verdict import Report
 from cashup.research.gate import Evidence, Gate, judge, read_thresholds
-from cashup.research.record import NOT_RECORDED
+from cashup.research.recording.record import NOT_RECORDED
 from cashup.research.replay import ReplayReport, replay_report
 from cashup.research.spec import RunSpec, run_spec
-from cashup.research.validation import deflated_of
+from cashup.research.validating.validation import deflated_of
 from cashup.settings import load_settings
 from cashup.strategies.notebook import load_strategy, notebook_hash
 from cashup.strategies.registry import Run, Trial, environment_hash
 from cashup.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
-    from cashup.research.walkforward import WalkForward
+    from cashup.research.validating.walkforward import WalkForward
 
 
 def gate(

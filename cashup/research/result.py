@@ -11,8 +11,8 @@ from cashup.research.performance import Performance
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from cashup.research.compare import Comparison
-    from cashup.research.tearsheet import TearSheet
+    from cashup.research.reporting.compare import Comparison
+    from cashup.research.reporting.tearsheet import TearSheet
 
 
 class Result(Performance):
@@ -33,7 +33,7 @@ class Result(Performance):
         `monthly`, `rolling`, `trades` (options `symbol`, `start`, `end` in UTC), `distribution` or `exposure`.
         Raises UsageError for any other.
         """
-        from cashup.research.plot import figure
+        from cashup.research.reporting.plot import figure
 
         return figure(self, kind, **options)
 
@@ -44,7 +44,7 @@ class Result(Performance):
 
         `notes` are sentences about the run, `facts` what it was made of (hashes, parameters).
         """
-        from cashup.research.tearsheet import TearSheet
+        from cashup.research.reporting.tearsheet import TearSheet
 
         return TearSheet(self, title=title, notes=notes, facts=facts)
 
@@ -57,7 +57,7 @@ class Result(Performance):
 
     def compare(self, *others: Result, names: Sequence[str] = ()) -> Comparison:
         """This run beside `others`: a table of their figures and their equity in one picture, each starting at 1."""
-        from cashup.research.compare import compare
+        from cashup.research.reporting.compare import compare
 
         return compare([self, *others], names=names)
 
@@ -71,7 +71,7 @@ class Result(Performance):
         )
 
     def _repr_html_(self) -> str:
-        from cashup.research.card import card
+        from cashup.research.reporting.card import card
 
         return card(self)
 

@@ -14,9 +14,9 @@ from nbclient import NotebookClient
 from cashup.errors import WorkFailed
 from cashup.markets.lake import Lake
 from cashup.markets.synthetic import generate
-from cashup.research.execution import execute
-from cashup.research.rerun import restore_source
-from cashup.research.resume import TAG
+from cashup.research.recording.execution import execute
+from cashup.research.recording.rerun import restore_source
+from cashup.research.recording.resume import TAG
 from cashup.research.spec import RunSpec
 from cashup.settings import load_settings
 from cashup.strategies.notebook import notebook_hash

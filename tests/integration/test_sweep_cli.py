@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import cashup as cu
-from cashup.research.condition import Condition
+from cashup.research.sweeping.condition import Condition
 from cashup.storage.database import create_engine
 from cashup.strategies.registry import find_run, trials_of_run
 from tests.integration.commands import process

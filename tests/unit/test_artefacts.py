@@ -12,9 +12,9 @@ import pytest
 import cashup as cu
 from cashup.markets.lake import Lake
 from cashup.markets.synthetic import generate
-from cashup.research.artefacts import RESULT, read_result, store
 from cashup.research.backtest import backtest
 from cashup.research.history import load_bars
+from cashup.research.recording.artefacts import RESULT, read_result, store
 from cashup.research.result import Result
 from cashup.research.spec import RunSpec
 from cashup.strategies.registry import Run

@@ -17,11 +17,11 @@ from cashup.markets.importer import import_file
 from cashup.markets.lake import Lake
 from cashup.markets.synthetic import generate
 from cashup.research.backtest import Backtest, backtest
+from cashup.research.reporting.statistics import metrics, statistics
 from cashup.research.result import Result
 from cashup.research.rule import orders_from
 from cashup.research.simulation import portfolio_of
 from cashup.research.spec import RunSpec
-from cashup.research.statistics import metrics, statistics
 from cashup.research.trades import ORDER_COLUMNS, empty_orders, equity_of, trades_of
 from cashup.settings import load_settings
 from cashup.strategies.bars import Bars

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cashup.errors import UsageError
-from cashup.research import bootstrap
-from cashup.research.bootstrap import block_length, bootstrap_means, default_block, stationary_indices
+from cashup.research.validating import bootstrap
+from cashup.research.validating.bootstrap import block_length, bootstrap_means, default_block, stationary_indices
 
 
 def variance_of_the_mean(series: np.ndarray, block: float) -> float:

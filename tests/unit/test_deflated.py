@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cashup.errors import UsageError
-from cashup.research.deflated import (
+from cashup.research.validating.deflated import (
     Moments,
     deflated_sharpe,
     expected_maximum,

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from cashup.research.kernel import Terms, carry_out, prices_of
-from cashup.research.lane import course_of, figures, fits
 from cashup.research.simulation import Scenario
+from cashup.research.sweeping.lane import course_of, figures, fits
 from cashup.strategies.bars import Bars
 
 COMPARED = (

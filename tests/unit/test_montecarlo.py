@@ -12,14 +12,14 @@ from cashup.clock import parse_time
 from cashup.errors import UsageError
 from cashup.markets.synthetic import generate
 from cashup.research.backtest import Backtest, backtest
-from cashup.research.montecarlo import (
+from cashup.research.spec import RunSpec
+from cashup.research.validating.montecarlo import (
     max_drawdown,
     monte_carlo_bars,
     monte_carlo_returns,
     monte_carlo_trades,
     resampled_bars,
 )
-from cashup.research.spec import RunSpec
 from cashup.strategies.bars import Bars
 from cashup.strategies.strategy import Strategy
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cashup.errors import UsageError
-from cashup.research import overfitting
-from cashup.research.overfitting import probability_of_overfitting
+from cashup.research.validating import overfitting
+from cashup.research.validating.overfitting import probability_of_overfitting
 
 
 def noise(seed: int, observations: int = 960, trials: int = 40) -> np.ndarray:

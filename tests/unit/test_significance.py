@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cashup.errors import UsageError
-from cashup.research.significance import reality_check, signal_returns, signal_significance
+from cashup.research.validating.significance import reality_check, signal_returns, signal_significance
 from cashup.strategies.bars import Bars
 
 HOUR = 3_600_000

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cashup.errors import UsageError
-from cashup.research.splits import Span, Split, combinatorial, expanding, groups_of, kfold, paths, rolling
+from cashup.research.validating.splits import Span, Split, combinatorial, expanding, groups_of, kfold, paths, rolling
 
 
 def bars_of(spans) -> set[int]:

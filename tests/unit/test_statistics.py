@@ -10,12 +10,12 @@ import pytest
 
 from cashup.markets.synthetic import generate
 from cashup.research.backtest import Backtest, backtest
-from cashup.research.drawdown import deepest, drawdown_of
-from cashup.research.monthly import daily_returns, monthly_returns
 from cashup.research.performance import Performance
-from cashup.research.rolling import rolling, span_text
+from cashup.research.reporting.drawdown import deepest, drawdown_of
+from cashup.research.reporting.monthly import daily_returns, monthly_returns
+from cashup.research.reporting.rolling import rolling, span_text
+from cashup.research.reporting.statistics import METRICS
 from cashup.research.spec import RunSpec
-from cashup.research.statistics import METRICS
 from cashup.research.trades import ORDER_COLUMNS, empty_orders
 from cashup.strategies.bars import Bars
 from cashup.strategies.strategy import Strategy

@@ -12,15 +12,15 @@ import pytest
 from cashup.errors import Conflict, NotebookError, NotFound, UsageError
 from cashup.markets.lake import Lake
 from cashup.markets.synthetic import store_generated
-from cashup.research import sweep as sweeping
 from cashup.research.backtest import run_backtest
-from cashup.research.condition import Condition
-from cashup.research.plan import Plan
-from cashup.research.plateau import plateau_of
-from cashup.research.space import Between, space
 from cashup.research.spec import RunSpec
-from cashup.research.sweep import run_sweep
-from cashup.research.triallog import LINES
+from cashup.research.sweeping import sweep as sweeping
+from cashup.research.sweeping.condition import Condition
+from cashup.research.sweeping.plan import Plan
+from cashup.research.sweeping.plateau import plateau_of
+from cashup.research.sweeping.space import Between, space
+from cashup.research.sweeping.sweep import run_sweep
+from cashup.research.sweeping.triallog import LINES
 from cashup.settings import load_settings
 from cashup.strategies.notebook import load_strategy
 

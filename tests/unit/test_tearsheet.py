@@ -16,11 +16,11 @@ from cashup.errors import UsageError
 from cashup.markets.lake import Lake
 from cashup.markets.synthetic import generate
 from cashup.research.backtest import Backtest, backtest
-from cashup.research.candles import joined_candles
-from cashup.research.plot import KINDS
+from cashup.research.reporting.candles import joined_candles
+from cashup.research.reporting.plot import KINDS
+from cashup.research.reporting.style import POINTS, averaged, thin
 from cashup.research.result import Result
 from cashup.research.spec import RunSpec
-from cashup.research.style import POINTS, averaged, thin
 from cashup.research.trades import empty_orders
 from cashup.strategies.bars import Bars
 from cashup.strategies.strategy import Strategy

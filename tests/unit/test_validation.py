@@ -16,7 +16,7 @@ from cashup.markets.lake import Lake
 from cashup.markets.synthetic import generate
 from cashup.research.backtest import Backtest, backtest
 from cashup.research.spec import RunSpec
-from cashup.research.validation import deflated_of, validate
+from cashup.research.validating.validation import deflated_of, validate
 from cashup.settings import load_settings
 from cashup.strategies.bars import Bars
 from cashup.strategies.registry import Trial

@@ -15,15 +15,15 @@ from cashup.errors import DataError, NotebookError, UsageError, WorkFailed
 from cashup.markets.lake import Lake
 from cashup.markets.synthetic import generate
 from cashup.research.backtest import backtest
-from cashup.research.candidates import load_candidates, loader_of, sets_of
-from cashup.research.schedule import schedule
-from cashup.research.scoring import OBJECTIVES
-from cashup.research.segments import Tape
 from cashup.research.spec import RunSpec
-from cashup.research.splits import Span
 from cashup.research.trades import equity_of
-from cashup.research.walk import daily_returns
-from cashup.research.walkforward import WalkForward, walk_forward, walkforward
+from cashup.research.validating.candidates import load_candidates, loader_of, sets_of
+from cashup.research.validating.schedule import schedule
+from cashup.research.validating.scoring import OBJECTIVES
+from cashup.research.validating.segments import Tape
+from cashup.research.validating.splits import Span
+from cashup.research.validating.walk import daily_returns
+from cashup.research.validating.walkforward import WalkForward, walk_forward, walkforward
 from cashup.settings import load_settings
 from cashup.strategies.bars import Bars
 from cashup.strategies.registry import notebook_name, trials_of_notebook

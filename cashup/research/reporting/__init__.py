@@ -1,0 +1,1 @@
+"""Figures and pictures of a run: statistics, tear sheet, cards, comparisons."""

@@ -1,0 +1,195 @@
+"""The execution rule for the commonest case of a sweep: one symbol, long or out, on no credit, without stops.
+
+    course = course_of(bars)              # once
+    figures(scenario, course)             # for every set
+
+The same numbers as `kernel.py` gives (a test holds it to them), of which it keeps what a trial shows. Between two
+orders nothing happens but the price. So the bars are looked at where the target turns, and a stretch between two turns
+is summed as a whole: the returns of an account that is all in are the price's own, whose sums are known beforehand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from cashup.research.kernel import DUST_QUANTITY, DUST_VALUE, Figures
+from cashup.research.simulation import Scenario
+from cashup.strategies.bars import Bars
+
+Line = NDArray[np.float64]
+F = TypeVar("F", bound=Callable[..., Any])
+
+ALL_IN = 1e-12
+"""Cash that is this small beside the position is what rounding left: the account's returns are the price's."""
+
+
+class Course(NamedTuple):
+    """The prices of one symbol per bar, and the running sums of its close-to-close returns and of their squares."""
+
+    opens: Line
+    closes: Line
+    returns: Line
+    squares: Line
+
+    def since(self, first: int) -> Course:
+        """The bars from position `first` on, on the same memory."""
+        return Course(*(line[first:] for line in self))
+
+
+def course_of(bars: Bars) -> Course | None:
+    """The course of the bars' symbol; None when there are several, or a price that is no price."""
+    if len(bars.symbols) != 1 or not bool((bars.values[[0, 3]] > 0.0).all()):
+        return None
+    opens, closes = (np.ascontiguousarray(bars.values[field, :, 0]) for field in (0, 3))
+    returns = np.zeros(len(closes))
+    returns[1:] = closes[1:] / closes[:-1] - 1.0
+    return Course(opens, closes, np.cumsum(returns), np.cumsum(returns * returns))
+
+
+def fits(scenario: Scenario) -> bool:
+    """Whether this lane can take its terms; otherwise the kernel does."""
+    return (
+        scenario.terms.leverage == 1.0
+        and scenario.terms.rebalance == math.inf
+        and not any(len(grid) for grid in (*scenario.levels, *scenario.funding))
+    )
+
+
+def figures(scenario: Scenario, course: Course) -> Figures | None:
+    """The figures of a scenario that fits; `course` is that of its bars. None when a target is below zero."""
+    targets = scenario.targets.to_numpy()[:, 0]
+    turns = np.flatnonzero(targets[1:] != targets[:-1])  # NaN, which keeps, is among them and changes nothing
+    turns = np.concatenate([[0], turns + 1, [len(targets) - 1]])
+    made = _pass(*course, turns, targets[turns], scenario.terms.fee, scenario.terms.slippage, scenario.capital)
+    return None if made[0] != made[0] else Figures(*made)
+
+
+def _compiled(**options: Any) -> Callable[[F], F]:
+    def compile_(function: F) -> F:
+        made: Any = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+        return cast(F, made)
+
+    return compile_
+
+
+@_compiled()
+def _pass(
+    opens: Line,
+    closes: Line,
+    returns: Line,
+    squares: Line,
+    turns: NDArray[np.int64],
+    targets: Line,
+    fee: float,
+    slippage: float,
+    capital: float,
+) -> Any:
+    """`targets` are those of the bars `turns`, of which the last one is the last bar, whose target is not executed."""
+    cash, held, goal, before = capital, 0.0, 0.0, capital
+    peak, lowest, floor, total, squared = capital, capital, 1.0, 0.0, 0.0
+    exits = orders = exposed = 0
+    fees = turnover = 0.0
+    start = 0
+    for turn, target in zip(turns, targets):  # noqa: B905  numba knows no strict
+        end = turn + 1
+        change = (cash + held * closes[start]) / before - 1.0
+        total += change
+        squared += change * change
+        if held != 0.0:
+            exposed += end - start
+            summed, summed_squares = _earned(closes, returns, squares, start, end, cash, held)
+            total += summed
+            squared += summed_squares
+            peak, lowest, floor = _depth(closes, start, end, cash, held, peak, lowest, floor)
+        else:
+            peak, lowest = max(peak, cash), min(lowest, cash)
+            floor = min(floor, cash / peak)
+        before = cash + held * closes[end - 1]
+        start = end
+        if end == len(closes):
+            break
+        if target < 0.0:
+            cash = math.nan
+            break
+        if target == target and target != goal:
+            quantity, price = _order(cash, held, target, opens[end], fee, slippage)
+            if quantity != 0.0:
+                paid = abs(quantity) * price * fee
+                exits += quantity < 0.0
+                orders += 1
+                fees += paid
+                turnover += abs(quantity) * price
+                cash -= quantity * price + paid
+                held = 0.0 if quantity == -held else held + quantity
+            goal = target
+    worth = cash + held * closes[-1]
+    trades = exits + (held != 0.0)
+    sums = (worth, worth / capital - 1.0, 1.0 - floor, total, squared)
+    return (*sums, trades, math.nan, orders, fees, 0.0, turnover, exposed, lowest)
+
+
+@_compiled()
+def _order(cash: float, held: float, target: float, opened: float, fee: float, slippage: float) -> tuple[float, float]:
+    """The signed quantity that is ordered at this open, and its price."""
+    value = target * (cash + held * opened) - held * opened
+    if value > 0.0:
+        most = cash / (1.0 + slippage + (1.0 + slippage) * fee)
+        quantity, price = min(value, most) / opened, opened * (1.0 + slippage)
+    else:
+        quantity, price = -min(-value / opened, held), opened * (1.0 - slippage)
+        if target == 0.0:
+            quantity = -held
+    size = abs(quantity)
+    if size < DUST_QUANTITY or size * opened < DUST_VALUE:
+        return 0.0, price
+    return quantity, price
+
+
+@_compiled(fastmath={"reassoc", "contract"})
+def _earned(
+    closes: Line, returns: Line, squares: Line, start: int, end: int, cash: float, held: float
+) -> tuple[float, float]:
+    """The sums of the returns after the first bar of a stretch, and of their squares."""
+    if abs(cash) <= ALL_IN * held * closes[start]:
+        return returns[end - 1] - returns[start], squares[end - 1] - squares[start]
+    total = squared = 0.0
+    for bar in range(start + 1, end):
+        earned = (cash + held * closes[bar]) / (cash + held * closes[bar - 1]) - 1.0
+        total += earned
+        squared += earned * earned
+    return total, squared
+
+
+@_compiled()
+def _depth(
+    closes: Line, start: int, end: int, cash: float, held: float, peak: float, lowest: float, floor: float
+) -> tuple[float, float, float]:
+    """The highest and the lowest equity, and the lowest as a ratio of the highest before it."""
+    low, high = _extremes(closes, start, end)
+    low, high = cash + held * low, cash + held * high
+    lowest = min(lowest, low)
+    if high <= peak:
+        return peak, lowest, min(floor, low / peak)
+    if low >= floor * high:  # not even its lowest after its highest is a deeper one
+        return high, lowest, floor
+    for bar in range(start, end):  # which of them came first decides
+        worth = cash + held * closes[bar]
+        if worth > peak:
+            peak = worth
+        elif worth < floor * peak:
+            floor = worth / peak
+    return peak, lowest, floor
+
+
+@_compiled(fastmath={"nnan", "nsz"})
+def _extremes(closes: Line, start: int, end: int) -> tuple[float, float]:
+    low = high = closes[start]
+    for bar in range(start + 1, end):
+        low, high = min(low, closes[bar]), max(high, closes[bar])
+    return low, high
