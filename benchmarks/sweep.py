@@ -114,7 +114,7 @@ def _sweep(folder: Path, target: str, ranges: dict[str, Any], how: dict[str, Any
         most = 0.0
         while process.poll() is None:
             most = max(most, _held(process.pid))
-            time.sleep(0.05)
+            time.sleep(0.5)  # asking for its memory holds a process up
         said = process.stdout.read() if process.stdout else ""
     if process.returncode:
         raise RuntimeError("the sweep failed; its words stand above")

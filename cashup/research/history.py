@@ -72,9 +72,9 @@ def waiting(targets: Grid, bars: Bars, first: int) -> Grid:
 
     `targets` has a row for each of `bars` from position `first` on (n x symbols; the last ones may be without).
     """
-    missing = np.isnan(bars.values[3, first + 1 :])[: len(targets)]
-    if not missing.any():
+    if bars.whole:
         return targets
+    missing = np.isnan(bars.values[3, first + 1 :])[: len(targets)]
     rows = np.where(np.isnan(targets), 0, np.arange(len(targets))[:, None])
     held: Grid = np.take_along_axis(targets, np.maximum.accumulate(rows, axis=0), axis=0)
     held[: len(missing)][missing] = np.nan

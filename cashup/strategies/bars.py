@@ -238,6 +238,11 @@ class Bars:
         """What was computed from these bars once; `cu.indicator` keeps its results here."""
         return Memo()
 
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every symbol has a bar at every time."""
+        return not bool(np.isnan(self.values[3]).any())
+
     def rows(self, start: int, stop: int) -> Bars:
         """Bars `start` to `stop` (not included) by position, on the same memory."""
         if not 0 <= start <= stop <= len(self):

@@ -163,6 +163,7 @@ class Judge:
             quick = figures(scenario, course.since(strategy.warmup))
         if quick is not None:
             return metrics(quick, len(scenario.bars), yearly), "kernel"
+        check_long_only(scenario.targets, scenario.bars)  # the lane takes no target below zero
         outcome = _pass(scenario, keep=self.task.whole)
         found = metrics(outcome.figures, len(scenario.bars), yearly)
         if self.task.whole:
@@ -177,9 +178,7 @@ class Judge:
                 f"{len(market.bars)} bars are too few for a warm-up of {strategy.warmup}; take a longer time"
             )
         traded = market.after(strategy)
-        scenario = scenario_of(strategy, market.bars, self.task.spec, market.rates, traded=traded)
-        check_long_only(scenario.targets, scenario.bars)
-        return scenario
+        return scenario_of(strategy, market.bars, self.task.spec, market.rates, traded=traded)
 
 
 def metrics(figures: Figures, bars: int, bars_a_year: float) -> dict[str, float | None]:
