@@ -81,11 +81,15 @@ def sweep() -> dict[str, Any]:
 
 
 def sweep_dask() -> dict[str, Any]:
-    """20 symbols x 10 pairs on a year of one-minute bars through Dask: one worker, and two."""
+    """20 symbols x 100 pairs on a year of one-minute bars through Dask: one worker, and two."""
     with home() as folder:
         symbols = [f"C{number:02}/USDT" for number in range(SYMBOLS)]
         _bars(folder, symbols)
-        ranges = {"symbols": [[symbol] for symbol in symbols], "fast": [5, 10], "slow": [30, 40, 50, 60, 70]}
+        ranges = {
+            "symbols": [[symbol] for symbol in symbols],
+            "fast": list(range(5, 25, 2)),
+            "slow": list(range(30, 80, 5)),
+        }
         done = {
             count: _sweep(folder, PLAIN, ranges, {"scheduler": "dask", "workers": count}, 2) for count in (1, WORKERS)
         }

@@ -55,7 +55,7 @@ def _grid(name: str, level: Level, strategy: Strategy, bars: Bars) -> NDArray[np
     if not callable(level):
         return np.full((1, len(strategy.symbols)), level)
     frame: pd.DataFrame = level(strategy.view(bars), **_parameters(level, strategy))
-    return check_targets(frame, bars, f"the function of {name}")
+    return np.asarray(check_targets(frame, bars, f"the function of {name}"), dtype=np.float64)
 
 
 def _parameters(level: Callable[..., Any], strategy: Strategy) -> dict[str, Any]:

@@ -130,6 +130,10 @@ class Strategy:
 
     def target_values(self, bars: Bars) -> NDArray[np.float64]:
         """The same as an array, n x symbols."""
+        return np.asarray(self.wanted(bars), dtype=np.float64)
+
+    def wanted(self, bars: Bars) -> NDArray[Any]:
+        """The same as an array of float64, or of truth values where the function returned those: an eighth to read."""
         values = self._call(bars)
         decisions = values[self.warmup :]
         # One row tells of nearly every strategy that it has decided something.
@@ -142,13 +146,13 @@ class Strategy:
 
     def decide(self, window: Bars) -> dict[Symbol, float]:
         """The target at the last bar of `window` (which is `warmup + 1` bars long) per symbol; NaN = keep."""
-        return dict(zip(self.symbols, self._call(window)[-1].tolist(), strict=True))
+        return dict(zip(self.symbols, map(float, self._call(window)[-1]), strict=True))
 
     def view(self, bars: Bars) -> Bars:
         """`bars` as the strategy's functions see them: with its universe, when it has one."""
         return bars if self.universe is None else bars.under(self.universe)
 
-    def _call(self, bars: Bars) -> NDArray[np.float64]:
+    def _call(self, bars: Bars) -> NDArray[Any]:
         if bars.symbols != self.symbols:
             raise NotebookError(
                 f"the strategy trades {', '.join(self.symbols)}, the bars hold {', '.join(bars.symbols)}"
@@ -158,8 +162,11 @@ class Strategy:
         return wanted if self.universe is None else np.where(seen.universe.to_numpy(), wanted, 0.0)
 
 
-def check_targets(result: object, bars: Bars, name: str) -> NDArray[np.float64]:
-    """What a target function returned, as float64 in the shape of `bars.close`; raises NotebookError otherwise."""
+def check_targets(result: object, bars: Bars, name: str) -> NDArray[Any]:
+    """What a target function returned, as float64 or truth values in the shape of `bars.close`.
+
+    Raises NotebookError for anything else.
+    """
     wanted = f"a DataFrame like bars.close ({len(bars)} bars x {', '.join(bars.symbols)})"
     if not isinstance(result, pd.DataFrame):
         raise NotebookError(f"{name}() returned {_describe(result)}; return {wanted}")
@@ -173,7 +180,7 @@ def check_targets(result: object, bars: Bars, name: str) -> NDArray[np.float64]:
         result = result[list(bars.symbols)]
     values = result.to_numpy()
     if values.dtype == np.bool_:
-        return values.astype(np.float64)
+        return values
     if values.dtype != np.float64:
         try:
             values = result.astype(np.float64).to_numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from cashup.research.kernel import Terms, carry_out, prices_of
 from cashup.research.simulation import Scenario
 from cashup.research.sweeping.lane import course_of, figures, fits
 from cashup.strategies.bars import Bars
+from cashup.strategies.strategy import Strategy
 
 COMPARED = (
     "final_equity",
@@ -43,17 +46,30 @@ def test_it_gives_what_the_kernel_gives(seed, terms):
     kinds = [[0.0, 1.0], [0.0, 0.3, 0.7, 1.0], [np.nan, 0.0, 1.0], [0.5, 1.5, 0.0, np.nan]]
     targets = np.repeat(random.choice(kinds[seed % 4], 200), random.integers(1, 9, 200))
     asked = scenario(targets, seed, **terms)
-    assert fits(asked)
     made, wanted = (
-        figures(asked, course_of(asked.bars)),
+        figures(targets, course_of(asked.bars), asked.terms, asked.capital),
         carry_out(prices_of(asked.bars), targets, asked.terms, capital=asked.capital, keep=False).figures,
     )
     for name in COMPARED:
         assert getattr(made, name) == pytest.approx(getattr(wanted, name), rel=1e-10, abs=1e-12), name
 
 
+def test_truth_values_are_ones_and_zeros():
+    asked = scenario(np.repeat([1.0, 0.0, 1.0], 50), 3, fee=0.001)
+    targets = asked.targets.to_numpy()[:, 0]
+    made = [figures(one, course_of(asked.bars), asked.terms, 1.0) for one in (targets, targets.astype(bool))]
+    for name in COMPARED:
+        assert getattr(made[0], name) == getattr(made[1], name), name
+    assert made[0].orders > 1
+
+
+def strategy(symbol: str = "BTC/USDT", **options: Any) -> Strategy:
+    return Strategy(lambda bars: bars.close > 0, symbols=[symbol], timeframe="1h", warmup=1, **options)
+
+
 def test_what_it_cannot_take_is_left_to_the_kernel():
     short = scenario(np.array([0.0, -1.0, 0.0, 1.0]), 1)
-    assert figures(short, course_of(short.bars)) is None
-    assert not fits(scenario(np.ones(4), 1, leverage=2.0))
-    assert not fits(scenario(np.ones(4), 1, rebalance=0.1))
+    assert figures(short.targets.to_numpy()[:, 0], course_of(short.bars), short.terms, 1.0) is None
+    assert fits(strategy())
+    for options in ({"rebalance": 0.1}, {"stop_loss": 0.1}, {"symbol": "BTC/USDT:USDT"}, {"leverage": 0.5}):
+        assert not fits(strategy(**options))

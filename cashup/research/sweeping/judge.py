@@ -20,7 +20,7 @@ from cashup.markets.lake import Lake
 from cashup.research.backtest import backtest, bars_of, rates_of, scenario_of, traded_bars
 from cashup.research.funding import Rates
 from cashup.research.history import priced
-from cashup.research.kernel import Figures, Outcome, carry_out, prices_of
+from cashup.research.kernel import Figures, Outcome, Terms, carry_out, prices_of
 from cashup.research.reporting.statistics import YEAR
 from cashup.research.rule import check_long_only
 from cashup.research.simulation import Scenario
@@ -155,14 +155,11 @@ class Judge:
             return {
                 name: None if value is None else float(value) for name, value in made.metrics().items()
             }, made.engine
-        scenario = self._scenario(strategy)
         yearly = float(YEAR / pd.Timedelta(milliseconds=strategy.bar_millis))
-        course = self.market(strategy).course
-        quick = None
-        if course is not None and fits(scenario) and not self.task.whole:
-            quick = figures(scenario, course.since(strategy.warmup))
+        quick = self._quickly(strategy)
         if quick is not None:
-            return metrics(quick, len(scenario.bars), yearly), "kernel"
+            return metrics(quick, len(self.market(strategy).bars) - strategy.warmup, yearly), "kernel"
+        scenario = self._scenario(strategy)
         check_long_only(scenario.targets, scenario.bars)  # the lane takes no target below zero
         outcome = _pass(scenario, keep=self.task.whole)
         found = metrics(outcome.figures, len(scenario.bars), yearly)
@@ -171,12 +168,25 @@ class Judge:
             found["sortino"] = _finite(sortino(outcome.equity / before - 1, yearly))
         return found, "kernel"
 
-    def _scenario(self, strategy: Strategy) -> Scenario:
+    def _quickly(self, strategy: Strategy) -> Figures | None:
+        """The figures from the fast lane, None when it cannot take the set."""
+        market = self._enough(strategy)
+        if self.task.whole or market.course is None or not fits(strategy):
+            return None
+        wanted = strategy.wanted(market.bars)[strategy.warmup :, 0]
+        terms = Terms(fee=self.task.spec.fee, slippage=self.task.spec.slippage)
+        return figures(wanted, market.course.since(strategy.warmup), terms, self.task.spec.capital)
+
+    def _enough(self, strategy: Strategy) -> Market:
         market = self.market(strategy)
         if len(market.bars) <= strategy.warmup:
             raise DataError(
                 f"{len(market.bars)} bars are too few for a warm-up of {strategy.warmup}; take a longer time"
             )
+        return market
+
+    def _scenario(self, strategy: Strategy) -> Scenario:
+        market = self._enough(strategy)
         traded = market.after(strategy)
         return scenario_of(strategy, market.bars, self.task.spec, market.rates, traded=traded)
 

@@ -1,7 +1,7 @@
 """The execution rule for the commonest case of a sweep: one symbol, long or out, on no credit, without stops.
 
-    course = course_of(bars)              # once
-    figures(scenario, course)             # for every set
+    course = course_of(bars)                                    # once
+    figures(strategy.wanted(bars), course, terms, capital)      # for every set
 
 The same numbers as `kernel.py` gives (a test holds it to them), of which it keeps what a trial shows. Between two
 orders nothing happens but the price. So the bars are looked at where the target turns, and a stretch between two turns
@@ -18,9 +18,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from cashup.research.kernel import DUST_QUANTITY, DUST_VALUE, Figures
-from cashup.research.simulation import Scenario
+from cashup.research.kernel import DUST_QUANTITY, DUST_VALUE, Figures, Terms
 from cashup.strategies.bars import Bars
+from cashup.strategies.strategy import Strategy
+from cashup.strategies.symbols import is_contract
 
 Line = NDArray[np.float64]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,21 +53,19 @@ def course_of(bars: Bars) -> Course | None:
     return Course(opens, closes, np.cumsum(returns), np.cumsum(returns * returns))
 
 
-def fits(scenario: Scenario) -> bool:
-    """Whether this lane can take its terms; otherwise the kernel does."""
-    return (
-        scenario.terms.leverage == 1.0
-        and scenario.terms.rebalance == math.inf
-        and not any(len(grid) for grid in (*scenario.levels, *scenario.funding))
-    )
+def fits(strategy: Strategy) -> bool:
+    """Whether this lane can take the strategy; otherwise the kernel does."""
+    plain = strategy.leverage == 1.0 and strategy.rebalance is None and strategy.universe is None
+    stops = (strategy.stop_loss, strategy.take_profit, strategy.trailing_stop)
+    return plain and len(strategy.symbols) == 1 and not is_contract(strategy.symbols[0]) and stops == (None,) * 3
 
 
-def figures(scenario: Scenario, course: Course) -> Figures | None:
-    """The figures of a scenario that fits; `course` is that of its bars. None when a target is below zero."""
-    targets = scenario.targets.to_numpy()[:, 0]
+def figures(targets: NDArray[Any], course: Course, terms: Terms, capital: float) -> Figures | None:
+    """The figures of the targets (one per bar of `course`, NaN keeps). None when one is below zero."""
     turns = np.flatnonzero(targets[1:] != targets[:-1])  # NaN, which keeps, is among them and changes nothing
     turns = np.concatenate([[0], turns + 1, [len(targets) - 1]])
-    made = _pass(*course, turns, targets[turns], scenario.terms.fee, scenario.terms.slippage, scenario.capital)
+    asked = targets[turns].astype(np.float64)
+    made = _pass(*course, turns, asked, terms.fee, terms.slippage, capital)
     return None if made[0] != made[0] else Figures(*made)
 
 

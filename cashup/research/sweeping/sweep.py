@@ -20,7 +20,6 @@ import numpy as np
 from cashup.clock import WallClock
 from cashup.errors import CashUpError, Conflict, DataError, UsageError
 from cashup.research.kernel import Terms, carry_out, prices_of
-from cashup.research.simulation import Scenario
 from cashup.research.spec import run_spec
 from cashup.research.sweeping import lane
 from cashup.research.sweeping.condition import Condition
@@ -276,10 +275,9 @@ def _warm_up() -> None:
     """Load the compiled pass before processes are forked, so that it is done once."""
     ones = np.ones((5, 2, 1))
     bars = Bars(np.arange(2, dtype=np.int64), ["BTC/USDT"], "1h", ones)
-    scenario = Scenario(bars=bars, targets=bars.close, terms=Terms(), capital=1.0)
     course = lane.course_of(bars)
     if course is not None:
-        lane.figures(scenario, course)
+        lane.figures(ones[0, :, 0], course, Terms(), 1.0)
     carry_out(prices_of(bars), ones[0], Terms(), capital=1.0, keep=False)
 
 
