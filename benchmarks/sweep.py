@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numba
@@ -68,10 +69,10 @@ def sweep() -> dict[str, Any]:
     pairs = len(FAST) * len(SLOW)
     return {
         "pairs": pairs,
-        "pairs_per_second_plain": round(pairs / min(plain["seconds"]), 1),
-        "pairs_per_second_indicator": round(pairs / min(indicator["seconds"]), 1),
-        "pairs_per_second_literal": round(pairs / min(literal), 1),
-        "literal_to_indicator": round(min(indicator["seconds"]) / min(literal), 2),
+        "pairs_per_second_plain": round(pairs / median(plain["seconds"]), 1),
+        "pairs_per_second_indicator": round(pairs / median(indicator["seconds"]), 1),
+        "pairs_per_second_literal": round(pairs / median(literal), 1),
+        "literal_to_indicator": round(median(indicator["seconds"]) / median(literal), 2),
         "seconds_plain": spread(plain["seconds"], 2),
         "seconds_indicator": spread(indicator["seconds"], 2),
         "seconds_literal": spread(literal, 2),
@@ -93,7 +94,7 @@ def sweep_dask() -> dict[str, Any]:
         done = {
             count: _sweep(folder, PLAIN, ranges, {"scheduler": "dask", "workers": count}, 2) for count in (1, WORKERS)
         }
-    best = {count: min(one["seconds"]) for count, one in done.items()}
+    best = {count: median(one["seconds"]) for count, one in done.items()}
     return {
         "trials": done[1]["trials"],
         "seconds_one": round(best[1], 1),
