@@ -70,6 +70,18 @@ def strategy(symbol: str = "BTC/USDT", **options: Any) -> Strategy:
 def test_what_it_cannot_take_is_left_to_the_kernel():
     short = scenario(np.array([0.0, -1.0, 0.0, 1.0]), 1)
     assert figures(short.targets.to_numpy()[:, 0], course_of(short.bars), short.terms, 1.0) is None
+    last = scenario(np.array([0.0, 1.0, 1.0, -1.0]), 1)  # never executed, and refused all the same: as a backtest does
+    assert figures(last.targets.to_numpy()[:, 0], course_of(last.bars), last.terms, 1.0) is None
     assert fits(strategy())
     for options in ({"rebalance": 0.1}, {"stop_loss": 0.1}, {"symbol": "BTC/USDT:USDT"}, {"leverage": 0.5}):
         assert not fits(strategy(**options))
+
+
+@pytest.mark.parametrize("targets", [[1.0], [1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, np.nan, 1.0, 1.0, 0.0]])
+def test_the_target_of_the_last_bar_is_never_executed(targets):
+    asked = scenario(np.array(targets), 3, fee=0.001)
+    grid = np.array(targets)[:, None]
+    made = figures(grid[:, 0], course_of(asked.bars), asked.terms, asked.capital)
+    wanted = carry_out(prices_of(asked.bars), grid, asked.terms, capital=asked.capital, keep=False).figures
+    for name in COMPARED:
+        assert getattr(made, name) == pytest.approx(getattr(wanted, name), rel=1e-10, abs=1e-12), name

@@ -24,33 +24,39 @@ from cashup.strategies.strategy import Strategy
 from cashup.strategies.symbols import is_contract
 
 Line = NDArray[np.float64]
+Grid = NDArray[np.float64]
 F = TypeVar("F", bound=Callable[..., Any])
 
 ALL_IN = 1e-12
 """Cash that is this small beside the position is what rounding left: the account's returns are the price's."""
 
 
-class Course(NamedTuple):
-    """The prices of one symbol per bar, and the running sums of its close-to-close returns and of their squares."""
+OPEN, CLOSE, RETURNS, SQUARES = range(4)
 
-    opens: Line
+
+class Course(NamedTuple):
+    """One symbol's bars: its closes, and rows of open, close, and the running sums of returns and of their squares.
+
+    Returns are from close to close. A pass looks at few bars, far apart: what it wants of one lies together.
+    """
+
     closes: Line
-    returns: Line
-    squares: Line
+    rows: Grid
 
     def since(self, first: int) -> Course:
         """The bars from position `first` on, on the same memory."""
-        return Course(*(line[first:] for line in self))
+        return Course(self.closes[first:], self.rows[first:])
 
 
 def course_of(bars: Bars) -> Course | None:
     """The course of the bars' symbol; None when there are several, or a price that is no price."""
     if len(bars.symbols) != 1 or not bool((bars.values[[0, 3]] > 0.0).all()):
         return None
-    opens, closes = (np.ascontiguousarray(bars.values[field, :, 0]) for field in (0, 3))
+    closes = np.ascontiguousarray(bars.values[3, :, 0])
     returns = np.zeros(len(closes))
     returns[1:] = closes[1:] / closes[:-1] - 1.0
-    return Course(opens, closes, np.cumsum(returns), np.cumsum(returns * returns))
+    rows = np.column_stack([bars.values[0, :, 0], closes, np.cumsum(returns), np.cumsum(returns * returns)])
+    return Course(closes, rows)
 
 
 def fits(strategy: Strategy) -> bool:
@@ -62,14 +68,19 @@ def fits(strategy: Strategy) -> bool:
 
 def figures(targets: NDArray[Any], course: Course, terms: Terms, capital: float) -> Figures | None:
     """The figures of the targets (one per bar of `course`, NaN keeps). None when one is below zero."""
-    turns = np.flatnonzero(targets[1:] != targets[:-1])  # NaN, which keeps, is among them and changes nothing
-    turns = np.concatenate([[0], turns + 1, [len(targets) - 1]])
+    last = len(targets) - 1
+    if targets[last] < 0:  # the pass does not come to it, and the kernel's way says what is wrong
+        return None
+    turned = np.flatnonzero(targets[1:last] != targets[: max(last - 1, 0)])  # NaN, which keeps, changes nothing later
+    turns = np.concatenate([np.arange(min(last, 1)), turned + 1, [last]])
+    begins, ends = course.rows.take(np.append(0, turns[:-1] + 1), axis=0), course.rows.take(turns, axis=0)
     asked = targets[turns].astype(np.float64)
-    made = _pass(*course, turns, asked, terms.fee, terms.slippage, capital)
+    made = _pass(course.closes, begins, ends, turns, asked, terms.fee, terms.slippage, capital)
     return None if made[0] != made[0] else Figures(*made)
 
 
 def _compiled(**options: Any) -> Callable[[F], F]:
+    # What a pass calls for each stretch is inlined: to hand arrays on costs as much as the sums themselves.
     def compile_(function: F) -> F:
         made: Any = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
         return cast(F, made)
@@ -79,45 +90,50 @@ def _compiled(**options: Any) -> Callable[[F], F]:
 
 @_compiled()
 def _pass(
-    opens: Line,
     closes: Line,
-    returns: Line,
-    squares: Line,
+    begins: Grid,
+    ends: Grid,
     turns: NDArray[np.int64],
     targets: Line,
     fee: float,
     slippage: float,
     capital: float,
 ) -> Any:
-    """`targets` are those of the bars `turns`, of which the last one is the last bar, whose target is not executed."""
+    """A stretch ends with each of the bars `turns`; `begins` and `ends` are the rows of its first and its last bar.
+
+    `targets` are those of its last bar; the one of the last stretch is not executed.
+    """
     cash, held, goal, before = capital, 0.0, 0.0, capital
     peak, lowest, floor, total, squared = capital, capital, 1.0, 0.0, 0.0
     exits = orders = exposed = 0
     fees = turnover = 0.0
     start = 0
-    for turn, target in zip(turns, targets):  # noqa: B905  numba knows no strict
-        end = turn + 1
-        change = (cash + held * closes[start]) / before - 1.0
+    for stretch in range(len(turns)):
+        end, target = turns[stretch] + 1, targets[stretch]
+        change = (cash + held * begins[stretch, CLOSE]) / before - 1.0
         total += change
         squared += change * change
         if held != 0.0:
             exposed += end - start
-            summed, summed_squares = _earned(closes, returns, squares, start, end, cash, held)
+            summed = ends[stretch, RETURNS] - begins[stretch, RETURNS]
+            summed_squares = ends[stretch, SQUARES] - begins[stretch, SQUARES]
+            if abs(cash) > ALL_IN * held * begins[stretch, CLOSE]:
+                summed, summed_squares = _earned(closes, start, end, cash, held)
             total += summed
             squared += summed_squares
             peak, lowest, floor = _depth(closes, start, end, cash, held, peak, lowest, floor)
         else:
             peak, lowest = max(peak, cash), min(lowest, cash)
             floor = min(floor, cash / peak)
-        before = cash + held * closes[end - 1]
+        before = cash + held * ends[stretch, CLOSE]
         start = end
-        if end == len(closes):
+        if stretch + 1 == len(turns):
             break
         if target < 0.0:
             cash = math.nan
             break
         if target == target and target != goal:
-            quantity, price = _order(cash, held, target, opens[end], fee, slippage)
+            quantity, price = _order(cash, held, target, begins[stretch + 1, OPEN], fee, slippage)
             if quantity != 0.0:
                 paid = abs(quantity) * price * fee
                 exits += quantity < 0.0
@@ -133,7 +149,7 @@ def _pass(
     return (*sums, trades, math.nan, orders, fees, 0.0, turnover, exposed, lowest)
 
 
-@_compiled()
+@_compiled(inline="always")
 def _order(cash: float, held: float, target: float, opened: float, fee: float, slippage: float) -> tuple[float, float]:
     """The signed quantity that is ordered at this open, and its price."""
     value = target * (cash + held * opened) - held * opened
@@ -151,12 +167,8 @@ def _order(cash: float, held: float, target: float, opened: float, fee: float, s
 
 
 @_compiled(fastmath={"reassoc", "contract"})
-def _earned(
-    closes: Line, returns: Line, squares: Line, start: int, end: int, cash: float, held: float
-) -> tuple[float, float]:
+def _earned(closes: Line, start: int, end: int, cash: float, held: float) -> tuple[float, float]:
     """The sums of the returns after the first bar of a stretch, and of their squares."""
-    if abs(cash) <= ALL_IN * held * closes[start]:
-        return returns[end - 1] - returns[start], squares[end - 1] - squares[start]
     total = squared = 0.0
     for bar in range(start + 1, end):
         earned = (cash + held * closes[bar]) / (cash + held * closes[bar - 1]) - 1.0
@@ -165,7 +177,7 @@ def _earned(
     return total, squared
 
 
-@_compiled()
+@_compiled(inline="always")
 def _depth(
     closes: Line, start: int, end: int, cash: float, held: float, peak: float, lowest: float, floor: float
 ) -> tuple[float, float, float]:
@@ -186,7 +198,7 @@ def _depth(
     return peak, lowest, floor
 
 
-@_compiled(fastmath={"nnan", "nsz"})
+@_compiled(inline="always")
 def _extremes(closes: Line, start: int, end: int) -> tuple[float, float]:
     low = high = closes[start]
     for bar in range(start + 1, end):
