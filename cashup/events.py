@@ -36,6 +36,9 @@ class EventKind(StrEnum):
     data: deployment, bar, equity, cash, positions"""
     ACCOUNT_CHANGED = "account_changed"
     """data: account, state, message"""
+    HALT_CHANGED = "halt_changed"
+    """A halt was latched or lifted, on the stream of every deployment and account that it concerns.
+    data: scope, name, code, state (`active` when it was lifted), reason, by, at"""
 
 
 @dataclass(frozen=True, slots=True)

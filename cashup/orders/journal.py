@@ -16,15 +16,19 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     BigInteger,
+    Exists,
     Select,
     Table,
     Text,
+    and_,
     bindparam,
     cast,
     column,
+    exists,
     func,
     insert,
     literal_column,
+    or_,
     select,
     table,
     update,
@@ -33,7 +37,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from cashup.errors import Unavailable
 from cashup.events import EventKind
-from cashup.orders.tables import account_leases, fills, inbox, orders
+from cashup.orders.tables import account_leases, fills, halts, inbox, orders
 from cashup.storage.database import dump_json
 from cashup.storage.lines import Lines
 from cashup.storage.outbox import SEQ_LOCK, outbox
@@ -95,7 +99,7 @@ ADD_ORDERS = Write(
     (
         *("client_order_id", "account", "deployment", "intent", "bar", "origin", "symbol", "side", "type"),
         *("quantity", "cost", "price", "time_in_force", "state", "exchange_order_id", "traded", "spent", "reported"),
-        *("fees", "reason", "reserved_asset", "reserved", "limits", "created_at", "updated_at"),
+        *("fees", "reason", "reserved_asset", "reserved", "reduces", "limits", "created_at", "updated_at"),
     ),
 )
 CHANGE_ORDERS = Write(
@@ -174,8 +178,9 @@ class Journal:
     async def claim(self, client_order_ids: Sequence[str], now: int, send_before: int) -> set[str]:
         """Commit that these orders are about to be sent, and return those that may be: each once, ever.
 
-        The claim holds only while the account is ready and not stopped by a kill, which are read in the same
-        statement. Raises LeaseLost.
+        The claim holds only while the account is ready, and only for orders that no halt holds back; both are read in
+        the same statement. Whoever has latched a halt and raised `account_leases.halts` knows that every later claim
+        obeys it, and that every earlier one is committed. Raises LeaseLost.
         """
         rows = await self._run(_claim(), {"ids": list(client_order_ids), "now": now, "send_before": send_before})
         if not rows and not await self._held():
@@ -202,7 +207,7 @@ def _lease() -> Select[Any]:
             lease.fence == bindparam("fence", type_=BigInteger),
             lease.expires > NOW,
         )
-        .with_for_update(read=True)
+        .with_for_update(read=True, of=account_leases)
     )
 
 
@@ -242,8 +247,11 @@ def _held() -> Prepared:
 
 @cache
 def _claim() -> Prepared:
-    lease = account_leases.c
-    guard = _lease().where(lease.state == "ready", ~lease.killed).cte("guard").prefix_with("MATERIALIZED")
+    lease, seen = account_leases.c, account_leases.alias("seen").c
+    # The guard waits for the lease row and then sees its newest version, while `seen` and the halts are read as they
+    # were when the statement began. A halt that came between the two has changed `halts`: nothing is claimed then.
+    as_seen = select(seen.halts).where(seen.account == bindparam("account", type_=Text)).scalar_subquery()
+    guard = _lease().where(lease.state == "ready", lease.halts == as_seen).cte("guard").prefix_with("MATERIALIZED")
     statement = (
         update(orders)
         .values(
@@ -258,7 +266,22 @@ def _claim() -> Prepared:
             orders.c.account == bindparam("account", type_=Text),
             orders.c.state == OrderState.PENDING_SEND.value,
             guard.c.held == 1,
+            ~_held_back(),
         )
         .returning(orders.c.client_order_id)
     )
     return prepare(statement)
+
+
+def _held_back() -> Exists:
+    """True for an order that a halt of one of its four scopes does not let through."""
+    halt, order = halts.c, orders.c
+    deployment = table("deployments", column("name", Text), column("owner", Text)).alias("mine")
+    owner = select(deployment.c.owner).where(deployment.c.name == order.deployment).correlate(orders).scalar_subquery()
+    concerned = or_(
+        halt.scope == "all",
+        and_(halt.scope == "user", halt.name == owner),
+        and_(halt.scope == "account", halt.name == order.account),
+        and_(halt.scope == "deployment", halt.name == order.deployment),
+    )
+    return exists().where(concerned, or_(halt.state == "halted", ~order.reduces)).correlate(orders)

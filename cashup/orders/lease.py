@@ -59,15 +59,12 @@ class Holder:
 
 
 class Lease:
-    """The lease of one account in the hands of this process. `killed` says why nothing may be sent, if so."""
+    """The lease of one account in the hands of this process."""
 
-    def __init__(
-        self, engine: AsyncEngine, account: str, fence: int, opened_at: Millis | None, killed: str | None
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, account: str, fence: int, opened_at: Millis | None) -> None:
         self.account = account
         self.fence = fence
         self.opened_at = opened_at
-        self.killed = killed
         self._engine = engine
 
     @classmethod
@@ -75,10 +72,9 @@ class Lease:
         """The lease with a new fence, or None while another process holds it."""
         lease = account_leases.c
         async with transaction(engine) as connection:
-            query = select(lease.holder, lease.killed, lease.message).where(lease.account == account)
-            before = (await connection.execute(query)).first()
-            dead = before.holder if before is not None and holder.gone(before.holder) else None
-            killed = (before.message or "the kill flag is set") if before is not None and before.killed else None
+            query = select(lease.holder).where(lease.account == account)
+            before = (await connection.execute(query)).scalar_one_or_none()
+            dead = before if before is not None and holder.gone(before) else None
             added = insert(account_leases).values(
                 account=account,
                 holder=holder.name,
@@ -97,7 +93,7 @@ class Lease:
                 where=or_(lease.expires < NOW, lease.holder == holder.name, lease.holder == dead),
             )
             row = (await connection.execute(taken.returning(lease.fence, lease.opened_at))).first()
-        return None if row is None else cls(engine, account, row.fence, row.opened_at, killed)
+        return None if row is None else cls(engine, account, row.fence, row.opened_at)
 
     async def keep(self) -> None:
         """Renew until cancelled; raises LeaseLost when somebody else has taken it."""
@@ -118,10 +114,6 @@ class Lease:
                 raise self._lost()
             data = {"account": self.account, "state": state.value, "message": message}
             await emit(connection, f"account:{self.account}", EventKind.ACCOUNT_CHANGED, data, clock.now())
-
-    async def kill(self, *, killed: bool = True) -> None:
-        """Latch the kill flag: no order is sent for this account until an operator takes it back."""
-        await self._update(killed=killed)
 
     async def _update(self, **values: object) -> None:
         mine = (account_leases.c.account == self.account) & (account_leases.c.fence == self.fence)

@@ -25,7 +25,10 @@ from cashup.types import (
 
 @dataclass(slots=True)
 class Record:
-    """One order of a deployment. `reserved` is what the order still holds of `reserved_asset`."""
+    """One order of a deployment. `reserved` is what the order still holds of `reserved_asset`.
+
+    It `reduces` when all that it can do is lead a position toward zero.
+    """
 
     order: Order
     account: str
@@ -37,6 +40,7 @@ class Record:
     limits: Mapping[str, Any]
     created_at: Millis
     updated_at: Millis
+    reduces: bool = False
     claimed_at: Millis | None = None
     send_before: Millis | None = None
     evidence: Any = None
@@ -83,6 +87,7 @@ class Record:
             "cost": order.cost,
             "price": order.price,
             "time_in_force": order.time_in_force.value,
+            "reduces": self.reduces,
             "reserved_asset": self.reserved_asset,
             "limits": self.limits,
             "created_at": self.created_at,
@@ -176,6 +181,7 @@ def read(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Record:
         limits=row["limits"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        reduces=row["reduces"],
         claimed_at=row["claimed_at"],
         send_before=row["send_before"],
         evidence=row["evidence"],

@@ -26,12 +26,29 @@ account_leases = Table(
     moment("expires"),
     Column("state", Text, nullable=False, server_default="reconciling"),
     Column("message", Text, nullable=False, server_default=""),
-    Column("killed", Boolean, nullable=False, server_default=text("false")),
+    Column("halts", BigInteger, nullable=False, server_default=text("0")),
     moment("opened_at", nullable=True),
     CheckConstraint("state IN ('reconciling', 'ready', 'blocked')", name="state"),
 )
 """One row per account that was ever traded: the holder's fence is checked in every write. `opened_at` is the time at
-which the balances that were there before us were booked."""
+which the balances that were there before us were booked. `halts` grows with every halt that concerns the account: a
+claim that began before the halt sees that it did, and claims nothing."""
+
+halts = Table(
+    "halts",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("code", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    moment("at"),
+    CheckConstraint("scope IN ('all', 'user', 'account', 'deployment')", name="scope"),
+    CheckConstraint("(scope = 'all') = (name = '')", name="all_has_no_name"),
+    CheckConstraint("state IN ('reducing', 'halted')", name="state"),
+)
+"""Why orders are held back: a row is there for as long as the halt is latched. The send claim reads it."""
 
 orders = Table(
     "orders",
@@ -49,6 +66,7 @@ orders = Table(
     Column("cost", Money),
     Column("price", Money),
     Column("time_in_force", Text, nullable=False),
+    Column("reduces", Boolean, nullable=False, server_default=text("false")),
     Column("state", Text, nullable=False),
     Column("exchange_order_id", Text),
     Column("traded", Money, nullable=False, server_default="0"),
@@ -76,8 +94,9 @@ orders = Table(
         postgresql_where=text("reserved > 0 OR state IN ('pending_send','sending','unknown','open','pending_cancel')"),
     ),
 )
-"""`send_before` is the fence that the venue checks; `fence` the lease under which the claim was made. An order's
-reservation lies here as well as in the ledger, and is gone once it has ended and all its trades are booked."""
+"""`send_before` is the fence that the venue checks; `fence` the lease under which the claim was made. An order
+that `reduces` only leads a position toward zero. An order's reservation lies here as well as in the ledger, and is gone
+once it has ended and all its trades are booked."""
 
 fills = Table(
     "fills",

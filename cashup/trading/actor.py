@@ -27,6 +27,7 @@ from cashup.orders.patience import Patience
 from cashup.storage.lines import Lines
 from cashup.trading.desks import Desks
 from cashup.trading.errands import Errands
+from cashup.trading.halts import CONTRADICTION, Halts, Scope, TradingState
 from cashup.trading.mailbox import Mailbox
 from cashup.trading.prices import Marks, Prices
 from cashup.trading.reconciliation import abandoned, accept, compare, missed, open_account, uncovered
@@ -78,6 +79,7 @@ class AccountActor:
         self._holder = holder
         self._patience = patience
         self._emitted = emitted
+        self._halts = Halts(engine, clock, emitted)
         self._mailbox = Mailbox(patience)
         self._errands = Errands(exchange, clock, patience, self._mailbox.put)
         self._calls: deque[tuple[Work, asyncio.Future[Any]]] = deque()
@@ -122,7 +124,7 @@ class AccountActor:
         return await future
 
     async def accept(self, subject: str) -> None:
-        """An operator has looked: book the differences as they are, take back the kill flag, and compare again.
+        """An operator has looked: book the differences as they are, lift what they halted, and compare again.
 
         Raises Conflict when the account is not blocked.
         """
@@ -173,7 +175,9 @@ class AccountActor:
 
     async def _reconcile(self, lease: Lease, desks: Desks, stream: AccountStream) -> None:
         """Orders, trades, balances; ends with the account READY or BLOCKED."""
-        await self._mark(lease, AccountState.RECONCILING, lease.killed or "comparing with the venue")
+        latched = await self._halts.of_account(self.account, CONTRADICTION)
+        stopped = latched.reason if latched is not None else None
+        await self._mark(lease, AccountState.RECONCILING, stopped or "comparing with the venue")
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await stream.connected.wait()
@@ -187,7 +191,7 @@ class AccountActor:
         await self._settle(desks)
         if lease.opened_at is None:
             await open_account(self.exchange, desks)
-        problem = await self._differences(desks) or uncovered(desks.free, self.account) or desks.alarm or lease.killed
+        problem = await self._differences(desks) or uncovered(desks.free, self.account) or desks.alarm or stopped
         if problem is None:
             await self._mark(lease, AccountState.READY, "")
         else:
@@ -216,7 +220,8 @@ class AccountActor:
     async def _block(self, lease: Lease, desks: Desks, problem: str) -> None:
         log.error("account blocked", account=self.account, problem=problem)
         if desks.alarm is not None:
-            await lease.kill()
+            halted = (Scope.ACCOUNT, self.account, CONTRADICTION, TradingState.HALTED, desks.alarm)
+            await self._halts.latch(*halted, by="system")
         await self._mark(lease, AccountState.BLOCKED, problem)
         self._refuse_calls()
 
@@ -288,7 +293,8 @@ class AccountActor:
     async def _accept(self, lease: Lease, desks: Desks, subject: str, done: asyncio.Future[None]) -> None:
         self._accepting = None
         await accept(desks, await compare(self.exchange, self._engine, self.account), subject)
-        await lease.kill(killed=False)
+        with suppress(NotFound):
+            await self._halts.lift(Scope.ACCOUNT, self.account, CONTRADICTION, by=subject)
         self.state = AccountState.RECONCILING
         done.set_result(None)
 

@@ -233,6 +233,7 @@ class Desk:
             limits=self.limits_row,
             created_at=turn.now,
             updated_at=turn.now,
+            reduces=request.side is Side.SELL,  # on spot a sell comes out of what is held
         )
         intent.orders.append(record)
         self.records[record.id] = record

@@ -107,7 +107,10 @@ async def test_a_fill_of_an_order_that_was_held_to_be_absent_stops_the_account(
     await exchange.inner.place(replace(exchange.placed[0], expires_at=None))
 
     async def blocked() -> object:
-        return await faulty.rows("SELECT 1 FROM account_leases WHERE killed AND state = 'blocked'")
+        return await faulty.rows(
+            "SELECT 1 FROM account_leases WHERE state = 'blocked' AND account IN "
+            "(SELECT name FROM halts WHERE scope = 'account' AND code = 'contradiction')"
+        )
 
     await until(blocked)
     order = (await faulty.rows("SELECT * FROM orders ORDER BY created_at"))[0]

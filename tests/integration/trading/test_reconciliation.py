@@ -177,18 +177,6 @@ async def test_a_lease_taken_away_stops_the_actor_until_it_has_it_again(desk: De
     await desk.check()
 
 
-async def test_nothing_is_claimed_while_killed(desk: Desk) -> None:
-    async with desk.database.begin() as connection:
-        await connection.execute(text("UPDATE account_leases SET killed = true"))
-    await desk.submit(1, {BTC: 0.5})
-    await asyncio.sleep(0.6)  # longer than a turn of the actor: there is no event for what must not happen
-    assert [row["state"] for row in await desk.rows("SELECT state FROM orders")] == ["pending_send"]
-    async with desk.database.begin() as connection:
-        await connection.execute(text("UPDATE account_leases SET killed = false"))
-    await desk.processed(1)
-    await desk.check()
-
-
 async def test_two_engines_one_account(desk: Desk, venue: PaperVenue, paper_account: PaperAccount) -> None:
     """The second one waits, and takes over when the first has gone."""
     exchange = PaperExchange(venue, paper_account)
