@@ -189,7 +189,8 @@ class OrderRequest:
 class OrderReport:
     """What a venue says of one order. Quantities decide; `reason` only explains.
 
-    `filled` is base currency executed so far, `done` is True when nothing rests any more (nothing left, or ended).
+    `filled` is base currency executed so far, `done` is True when nothing rests any more (nothing left, or ended),
+    `price` is the limit's.
     """
 
     client_order_id: str | None
@@ -202,6 +203,7 @@ class OrderReport:
     updated_at: Millis
     quantity: Decimal | None = None
     average_price: Decimal | None = None
+    price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,20 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class Wire:
+    """One request and its answer as they went over the wire, for whoever asks later what was said.
+
+    `request` and `body` are the texts of both, without headers; `status` is None when no answer came.
+    """
+
+    request: str = ""
+    status: int | None = None
+    body: str = ""
+    sent_at: Millis | None = None
+    answered_at: Millis | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SendResult:
     """The outcome of one attempt to place an order, in one of five classes."""
 
@@ -241,6 +257,7 @@ class SendResult:
     report: OrderReport | None = None
     label: str = ""
     message: str = ""
+    wire: Wire | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cashup.clock import Clock, WallClock, timeframe_millis
@@ -159,7 +159,7 @@ class GateExchange:
             return SendResult(ResultClass.NOT_SENT, message=str(error))
         except ExchangeRefused as error:
             return SendResult(ResultClass.NOT_SENT, label=error.code.upper(), message=str(error))
-        return classify(reply, self._report, request.client_order_id)
+        return replace(classify(reply, self._report, request.client_order_id), wire=reply.wire)
 
     def _body(self, request: OrderRequest, pair: str) -> dict[str, str]:
         by_cost = request.type is OrderType.MARKET and request.side is Side.BUY

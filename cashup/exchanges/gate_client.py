@@ -51,6 +51,7 @@ class GateClient(ccxt.pro.gate):  # type: ignore[misc]
         """
         signed = self.sign(path, ["private" if private else "public", "spot"], method, params)
         body = signed["body"]
+        sent = body or yarl.URL(signed["url"], encoded=True).raw_query_string
         facts = SimpleNamespace(written=False)
         try:
             async with self._session().request(
@@ -62,11 +63,11 @@ class GateClient(ccxt.pro.gate):  # type: ignore[misc]
                 allow_redirects=False,
                 trace_request_ctx=facts,
             ) as response:
-                return Reply(True, response.status, await response.read())
+                return Reply(True, response.status, await response.read(), request=sent)
         except TimeoutError:
-            return Reply(facts.written, error=f"no answer within {self.timeout / 1000:g} s")
+            return Reply(facts.written, request=sent, error=f"no answer within {self.timeout / 1000:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            return Reply(facts.written, error=f"{type(error).__name__}: {error}")
+            return Reply(facts.written, request=sent, error=f"{type(error).__name__}: {error}")
 
     def _session(self) -> aiohttp.ClientSession:
         self.open()

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from cashup.errors import IntegrityError
-from cashup.types import OrderReport, ResultClass, SendResult
+from cashup.types import OrderReport, ResultClass, SendResult, Wire
 
 REFUSED = frozenset(
     {
@@ -73,12 +73,21 @@ ABSENT = frozenset({"ORDER_NOT_FOUND", "CLIENT_ID_NOT_FOUND"})
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one HTTP exchange left behind. `status` is None when no answer arrived; `error` then says why."""
+    """What one HTTP exchange left behind. `status` is None when no answer arrived; `error` then says why.
+
+    `request` is the body that was sent, or the query when there was none.
+    """
 
     written: bool
     status: int | None = None
     body: bytes = b""
     error: str = ""
+    request: str = ""
+
+    @property
+    def wire(self) -> Wire:
+        """The exchange, to be kept."""
+        return Wire(self.request, self.status, self.body.decode(errors="replace"))
 
     def json(self) -> Any:
         """The parsed body, or None when it is not JSON."""

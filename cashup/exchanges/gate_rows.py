@@ -53,6 +53,7 @@ def order_report(row: Mapping[str, Any], symbol_of: SymbolOf) -> OrderReport:
         updated_at=moment(row, "update_time"),
         quantity=None if by_cost else amount,
         average_price=_average(row, filled),
+        price=_limit(row),
     )
 
 
@@ -63,6 +64,11 @@ def _ended(row: Mapping[str, Any]) -> bool:
     if status == "open" or event in _OPEN_EVENTS:
         return False
     raise IntegrityError(f"Gate's order {row.get('id')} has the unknown status {status!r} and event {event!r}")
+
+
+def _limit(row: Mapping[str, Any]) -> Decimal | None:
+    """The price of a limit order; a market order carries none, or a zero."""
+    return (money(row, "price") or None) if row.get("price") is not None else None
 
 
 def _average(row: Mapping[str, Any], filled: Decimal) -> Decimal | None:

@@ -26,6 +26,7 @@ def order_frame(report: OrderReport) -> Frame:
         "updated_at": report.updated_at,
         "quantity": _text(report.quantity),
         "average_price": _text(report.average_price),
+        "price": _text(report.price),
     }
     key = f"{report.exchange_order_id}:{report.updated_at}:{report.filled}:{report.reason}"
     return Frame(ORDERS, key, body)
@@ -72,6 +73,7 @@ def _order(body: Mapping[str, Any]) -> OrderReport:
         updated_at=body["updated_at"],
         quantity=_money(body["quantity"]),
         average_price=_money(body["average_price"]),
+        price=_money(body["price"]),
     )
 
 

@@ -191,6 +191,7 @@ class PaperAccount:
             updated_at=placed.updated_at,
             quantity=match.quantity,
             average_price=MONEY.divide(match.spent, match.filled) if match.filled else None,
+            price=match.price,
         )
 
     def traded(self, placed: _Placed, trade: Trade) -> None:

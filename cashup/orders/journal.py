@@ -37,7 +37,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from cashup.errors import Unavailable
 from cashup.events import EventKind
-from cashup.orders.tables import account_leases, fills, halts, inbox, orders
+from cashup.orders.tables import account_leases, fills, halts, inbox, order_events, orders
 from cashup.storage.database import dump_json
 from cashup.storage.lines import Lines
 from cashup.storage.outbox import SEQ_LOCK, outbox
@@ -120,6 +120,14 @@ CHANGE_ORDERS = Write(
     keys=("client_order_id",),
     mode="update",
 )
+NOTE_ORDERS = Write(
+    "note_orders",
+    orders,
+    tuple(name for name in ADD_ORDERS.columns if name not in ("client_order_id", "reserved_asset")),
+    keys=("client_order_id",),
+    mode="upsert",
+)
+"""Somebody else's orders on the account."""
 ADD_FILLS = Write(
     "add_fills",
     fills,
@@ -252,7 +260,7 @@ def _claim() -> Prepared:
     # were when the statement began. A halt that came between the two has changed `halts`: nothing is claimed then.
     as_seen = select(seen.halts).where(seen.account == bindparam("account", type_=Text)).scalar_subquery()
     guard = _lease().where(lease.state == "ready", lease.halts == as_seen).cte("guard").prefix_with("MATERIALIZED")
-    statement = (
+    claimed = (
         update(orders)
         .values(
             state=OrderState.SENDING.value,
@@ -268,9 +276,10 @@ def _claim() -> Prepared:
             guard.c.held == 1,
             ~_held_back(),
         )
-        .returning(orders.c.client_order_id)
+        .returning(orders.c.client_order_id, orders.c.account, orders.c.fence, orders.c.send_before)
+        .cte("claimed")
     )
-    return prepare(statement)
+    return prepare(select(claimed.c.client_order_id).add_cte(_note_claim(claimed)))
 
 
 def _held_back() -> Exists:
@@ -285,3 +294,22 @@ def _held_back() -> Exists:
         and_(halt.scope == "deployment", halt.name == order.deployment),
     )
     return exists().where(concerned, or_(halt.state == "halted", ~order.reduces)).correlate(orders)
+
+
+def _note_claim(claimed: CTE) -> CTE:
+    """The claim in the history of each order that was claimed."""
+    row = {
+        "client_order_id": claimed.c.client_order_id,
+        "account": claimed.c.account,
+        "at": bindparam("now", type_=BigInteger),
+        "event": literal_column("'claimed'"),
+        "actor": literal_column("'engine'"),
+        "from_state": literal_column(f"'{OrderState.PENDING_SEND.value}'"),
+        "to_state": literal_column(f"'{OrderState.SENDING.value}'"),
+        "cause": literal_column("'send claim'"),
+        "detail": func.jsonb_build_object(
+            literal_column("'fence'"), claimed.c.fence, literal_column("'send_before'"), claimed.c.send_before
+        ),
+    }
+    noted = insert(order_events).from_select(list(row), select(*row.values()))
+    return noted.returning(literal_column("1")).cte("noted")

@@ -149,9 +149,9 @@ def reservation(market: Market, request: OrderRequest) -> tuple[str, Decimal]:
     return market.quote, cost * (1 + fee)
 
 
-def read(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Record:
-    """The record of a row of `orders`, with the ids of its fills."""
-    order = Order(
+def read_order(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Order:
+    """The order of a row of `orders`, with the ids of its fills."""
+    return Order(
         client_order_id=row["client_order_id"],
         symbol=Symbol(row["symbol"]),
         side=Side(row["side"]),
@@ -170,8 +170,12 @@ def read(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Record:
         reason=row["reason"],
         updated_at=row["updated_at"],
     )
+
+
+def read(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Record:
+    """The record of a row of `orders`, with the ids of its fills."""
     return Record(
-        order=order,
+        order=read_order(row, trade_ids),
         account=row["account"],
         deployment=row["deployment"],
         intent=row["intent"],

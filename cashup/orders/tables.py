@@ -98,6 +98,24 @@ orders = Table(
 that `reduces` only leads a position toward zero. An order's reservation lies here as well as in the ledger, and is gone
 once it has ended and all its trades are booked."""
 
+order_events = Table(
+    "order_events",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("client_order_id", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    moment("at"),
+    Column("event", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("from_state", Text),
+    Column("to_state", Text, nullable=False),
+    Column("cause", Text, nullable=False, server_default=""),
+    json_column("detail"),
+    Index("ix_order_events_client_order_id_id", "client_order_id", "id"),
+)
+"""What happened to an order, one row per thing learnt, in the commit that changed the order's row. Never updated, never
+deleted. `from_state` is null where the order began; `actor` is who did it, `cause` how it became known."""
+
 fills = Table(
     "fills",
     metadata,

@@ -89,8 +89,7 @@ class Desk:
         if record.order.settled:
             self._release(record, turn)
             self.records.pop(record.id, None)
-        if record.order != before:
-            turn.changed(record)
+        turn.learnt(record, before, event)
 
     def lapse(self, turn: Turn) -> None:
         """Give up orders that were never sent and whose intent has run out of time."""
@@ -237,7 +236,7 @@ class Desk:
         )
         intent.orders.append(record)
         self.records[record.id] = record
-        turn.new_orders[record.id] = record
+        turn.create(record)
         source = "cash" if request.side is Side.BUY else "position"
         turn.post(self._posting(record, turn).move(asset, amount, source, "reserved"))
 
@@ -248,7 +247,7 @@ class Desk:
         posting = Posting(self.account, self.deployment, f"trade:{trade.symbol}:{trade.trade_id}", turn.now)
         record.reserved = post_trade(posting, trade, market.base, market.quote, record.reserved)
         turn.post(posting)
-        turn.fill(record, trade)
+        turn.fill(record.id, record.deployment, trade)
         self.book = apply_trade(self.book, trade)
         self.prices[trade.symbol] = trade.price
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock
 from cashup.errors import Conflict, NotFound, UsageError
+from cashup.orders.history import ENGINE, Source
 from cashup.orders.ids import is_ours
 from cashup.orders.journal import APPLIED, FenceLost, Journal
 from cashup.orders.patience import Patience
@@ -27,7 +28,7 @@ from cashup.orders.tables import fills, orders
 from cashup.storage.lines import Taken
 from cashup.trading.book import Book
 from cashup.trading.desk import Desk
-from cashup.trading.external import book_trade, note_order
+from cashup.trading.external import ExternalOrder, adopt, book_trade, load_external
 from cashup.trading.intents import TIME_TO_LIVE, Intent, Request, answer
 from cashup.trading.ledger import Posting
 from cashup.trading.loading import find_record, limits_of, load_desks, load_free
@@ -70,6 +71,7 @@ class Desks:
         self.markets = markets
         self.desks: dict[str, Desk] = {}
         self.free: dict[str, Decimal] = {}
+        self.external: dict[str, ExternalOrder] = {}
         self.opened_at: Millis = 0
         self.alarm: str | None = None
         self._engine = engine
@@ -85,6 +87,7 @@ class Desks:
         async with self._engine.connect() as connection:
             self.desks = await load_desks(connection, self.account)
             self.free = await load_free(connection, self.account)
+            self.external = await load_external(connection, self.account)
         self._known.clear()
         for record in self.unsettled():
             self._remember(record)
@@ -112,6 +115,8 @@ class Desks:
         self._emitted()
         for record in turn.new_orders.values():
             self._remember(record)
+        if turn.external:
+            self.external = {ident: o for ident, o in self.external.items() if not o.order.state.terminal}
 
     # -- what people and strategies ask for -----------------------------------------------------------------------
 
@@ -126,6 +131,7 @@ class Desks:
             return await self._repeated(deployment, request)
         self.check_symbols(desk, request)
         turn = self.turn()
+        turn.source = Source(f"attempt {fence} of {deployment}", f"intent {request.key}")
         intent = Intent(deployment, request, fence, turn.now, turn.now + TIME_TO_LIVE)
         desk.accept(intent, turn)
         if intent.orders:
@@ -207,6 +213,7 @@ class Desks:
         turn = self.turn()
         touched: dict[str, Desk] = {}
         for item in news:
+            turn.source = _source(item)
             for fact in item.facts:
                 record = await self._record(fact, item.order)
                 if record is None:
@@ -215,6 +222,7 @@ class Desks:
                 desk = touched[record.deployment] = self.desks[record.deployment]
                 self._learn(desk, record, fact, item, turn)
             turn.commit.add(APPLIED, *({"id": ident, "applied": True} for ident in item.inbox))
+        turn.source = ENGINE
         for desk in touched.values():
             desk.advance(turn)
             desk.save(turn)
@@ -293,11 +301,22 @@ class Desks:
                 f"the venue shows order {fact.client_order_id}, which looks like ours but is not in this database; "
                 "another CashUp trades this account: give each its own"
             )
-        if isinstance(fact, OrderReport):
-            note_order(fact, self.account, turn)
-        elif fact.time >= self.opened_at and not await self._booked(fact, turn):
+        if isinstance(fact, Trade) and (fact.time < self.opened_at or await self._booked(fact, turn)):
+            return
+        order = await self._external_order(fact, turn)
+        order.learn(fact, turn)
+        if isinstance(fact, Trade):
             for asset, change in book_trade(fact, self.account, turn).items():
                 self.free[asset] = self.free.get(asset, ZERO) + change
+
+    async def _external_order(self, fact: OrderReport | Trade, turn: Turn) -> ExternalOrder:
+        """The external order that `fact` is about, from memory, from the tables, or begun with it."""
+        ident = fact.exchange_order_id
+        if ident not in self.external:
+            async with self._engine.connect() as connection:
+                found = await load_external(connection, self.account, ident)
+            self.external[ident] = found.get(ident) or adopt(fact, self.account, turn)
+        return self.external[ident]
 
     async def _booked(self, trade: Trade, turn: Turn) -> bool:
         name = (trade.symbol, trade.trade_id)
@@ -335,3 +354,11 @@ class Desks:
         if row["body_hash"] != request.body_hash:
             raise Conflict(f"intent {request.key} of {deployment} exists already with other targets")
         return answer(dict(row), ids)
+
+
+def _source(item: News) -> Source:
+    """Where the news comes from, for the history of the orders it changes."""
+    detail: dict[str, Any] = {"frames": list(item.inbox)} if item.inbox else {}
+    if item.evidence is not None:
+        detail["evidence"] = item.evidence
+    return Source(item.actor, item.cause, detail)

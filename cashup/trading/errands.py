@@ -72,16 +72,16 @@ class Errands:
         task.add_done_callback(lambda _: self._searches.pop(record.id, None))
 
     async def _send(self, request: OrderRequest) -> None:
-        result = await send(self._exchange, request)
-        self._tell(News([result], order=request.client_order_id))
+        result = await send(self._exchange, request, self._clock)
+        self._tell(News([result], order=request.client_order_id, cause="answer"))
 
     async def _resolve(self, record: Record) -> None:
         found = await resolve(self._exchange, record, self._clock, self._patience)
         if isinstance(found, Absent):
             log.warning("an order was never placed", client_order_id=record.id, evidence=found.evidence)
-            self._tell(News([ProvenAbsent()], order=record.id, evidence=found.evidence))
+            self._tell(News([ProvenAbsent()], record.id, evidence=found.evidence, actor="resolver", cause="proof"))
         else:
-            self._tell(News([*found.trades, *found.reports], order=record.id))
+            self._tell(News([*found.trades, *found.reports], order=record.id, cause="search"))
 
     async def _fetch_trades(self, record: Record) -> None:
         """Read the trades that the venue says there are, until all of them are there."""
@@ -98,7 +98,7 @@ class Errands:
             else:
                 ours = [trade for trade in trades if trade.exchange_order_id == record.order.exchange_order_id]
                 if ours:
-                    self._tell(News(ours, order=record.id))
+                    self._tell(News(ours, order=record.id, cause="search"))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
 

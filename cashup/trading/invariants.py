@@ -73,6 +73,17 @@ _RULES = {
     "I12: an order's fate is unknown": """
         SELECT client_order_id FROM orders WHERE account = :account AND state IN ('unknown', 'sending')
         """,
+    "I21: the history of an order does not lead, step by step, to its state": """
+        SELECT o.client_order_id FROM orders o LEFT JOIN
+            (SELECT client_order_id, actor, from_state, to_state,
+                lag(to_state) OVER (PARTITION BY client_order_id ORDER BY id) AS before,
+                lead(id) OVER (PARTITION BY client_order_id ORDER BY id) IS NULL AS newest
+             FROM order_events WHERE account = :account) e ON e.client_order_id = o.client_order_id
+        WHERE o.account = :account
+        GROUP BY o.client_order_id, o.state
+        HAVING bool_or(e.from_state IS DISTINCT FROM e.before OR e.actor = '')
+            OR max(e.to_state) FILTER (WHERE e.newest) IS DISTINCT FROM o.state
+        """,
     "the intent is done, and an order of it is not": """
         SELECT o.client_order_id FROM orders o
         JOIN intents i ON i.deployment = o.deployment AND i.key = o.intent

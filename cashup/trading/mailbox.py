@@ -17,12 +17,17 @@ _REMEMBERED = 256
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What was learnt. `order` names the order when the facts do not; `inbox` are the frames they came in."""
+    """What was learnt. `order` names the order when the facts do not; `inbox` are the frames they came in.
+
+    `actor` is whose word it is, `cause` how it was learnt: by an answer, the stream, a search.
+    """
 
     facts: Sequence[Event]
     order: str | None = None
     inbox: Sequence[int] = ()
     evidence: object = None
+    actor: str = "venue"
+    cause: str = ""
 
 
 class Mailbox:

@@ -49,7 +49,11 @@ class Difference:
 def abandoned(desks: Desks) -> list[News]:
     """Orders that were claimed by a process that is gone: whether they were written nobody knows."""
     lost = SendResult(ResultClass.UNKNOWN, message="the gateway stopped while the order was being sent")
-    return [News([lost], order=record.id) for record in desks.unsettled() if record.state is OrderState.SENDING]
+    return [
+        News([lost], order=record.id, actor="gateway", cause="restart")
+        for record in desks.unsettled()
+        if record.state is OrderState.SENDING
+    ]
 
 
 async def missed(exchange: Exchange, desks: Desks, engine: AsyncEngine, clock: Clock) -> list[News]:

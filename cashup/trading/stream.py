@@ -45,7 +45,7 @@ class AccountStream:
     async def replay(self) -> None:
         """Tell what was stored before and never acted upon."""
         for ident, frame in await self._inbox.unapplied():
-            self._tell(News(self._exchange.read_frame(frame), inbox=(ident,)))
+            self._tell(News(self._exchange.read_frame(frame), inbox=(ident,), cause="stream"))
 
     async def _read(self) -> None:
         lost = False
@@ -79,4 +79,4 @@ class AccountStream:
             for frame, facts in read:
                 ident = stored.pop((frame.channel, frame.dedupe_key), None)
                 if facts and ident is not None:
-                    self._tell(News(facts, inbox=(ident,)))
+                    self._tell(News(facts, inbox=(ident,), cause="stream"))

@@ -8,13 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 from cashup.events import EventKind
-from cashup.orders.journal import ADD_FILLS, ADD_ORDERS, CHANGE_ORDERS, Commit, Write
+from cashup.orders.history import ADD_ORDER_EVENTS, ENGINE, Source, beginning, event_row
+from cashup.orders.journal import ADD_FILLS, ADD_ORDERS, CHANGE_ORDERS, NOTE_ORDERS, Commit, Write
 from cashup.orders.patience import Patience
 from cashup.orders.record import Record, view
+from cashup.orders.state import Event, Order
 from cashup.trading.intents import ADD_INTENTS, CHANGE_INTENTS, Intent, decision_view
 from cashup.trading.ledger import ADD_ENTRIES, Posting
 from cashup.trading.tables import equity
-from cashup.types import Market, Millis, Symbol, Trade
+from cashup.types import Market, Millis, OrderReport, Symbol, Trade
 from cashup.users.tables import audit
 
 ADD_AUDIT = Write("add_audit", audit, ("at", "subject", "action", "object", "detail"))
@@ -25,7 +27,10 @@ MarkOf = Callable[[Symbol], Decimal | None]
 
 @dataclass(slots=True)
 class Turn:
-    """What changes in one turn. `commit` collects final rows; orders and intents are written as they end up."""
+    """What changes in one turn. `commit` collects final rows; orders and intents are written as they end up.
+
+    `source` says whose word is being applied; it goes into the history of the orders that change by it.
+    """
 
     account: str
     now: Millis
@@ -35,10 +40,12 @@ class Turn:
     commit: Commit = field(default_factory=Commit)
     new_orders: dict[str, Record] = field(default_factory=dict)
     changed_orders: dict[str, Record] = field(default_factory=dict)
+    external: dict[str, dict[str, Any]] = field(default_factory=dict)
     new_intents: list[Intent] = field(default_factory=list)
     changed_intents: dict[tuple[str, str], Intent] = field(default_factory=dict)
     fills: list[dict[str, Any]] = field(default_factory=list)
     processed: list[dict[str, Any]] = field(default_factory=list)
+    source: Source = ENGINE
 
     def post(self, posting: Posting) -> None:
         """Add a transaction of the ledger."""
@@ -46,14 +53,14 @@ class Turn:
         if rows:
             self.commit.add(ADD_ENTRIES, *rows)
 
-    def fill(self, record: Record | None, trade: Trade) -> None:
-        """Add an execution; without a record it is somebody else's on the same account."""
+    def fill(self, client_order_id: str, deployment: str | None, trade: Trade) -> None:
+        """Add an execution; without a deployment it is somebody else's on the same account."""
         row = {
             "account": self.account,
             "symbol": trade.symbol,
             "trade_id": trade.trade_id,
-            "deployment": record.deployment if record else None,
-            "client_order_id": record.id if record else trade.client_order_id,
+            "deployment": deployment,
+            "client_order_id": client_order_id,
             "exchange_order_id": trade.exchange_order_id,
             "side": trade.side.value,
             "price": trade.price,
@@ -70,6 +77,27 @@ class Turn:
         """Add a row to the audit trail."""
         row = {"at": self.now, "subject": subject, "action": action, "object": target, "detail": dict(detail)}
         self.commit.add(ADD_AUDIT, row)
+
+    def create(self, record: Record) -> None:
+        """A new order."""
+        self.new_orders[record.id] = record
+        self.began(record.order, record.account, self.source)
+
+    def learnt(self, record: Record, before: Order, event: Event) -> None:
+        """`event` made of `before` what the record now is."""
+        if record.order != before:
+            self.changed(record)
+        self.noted(record.order, record.account, before, event)
+
+    def began(self, order: Order, account: str, source: Source) -> None:
+        """The first row in the history of `order`."""
+        self.commit.add(ADD_ORDER_EVENTS, beginning(order, account, self.now, source))
+
+    def noted(self, order: Order, account: str, before: Order, event: Event) -> None:
+        """The next row in the history of `order`; a report or trade that repeats what is known leaves none."""
+        if order != before or not isinstance(event, OrderReport | Trade):
+            row = event_row(order, before.state, event, account, self.now, self.source)
+            self.commit.add(ADD_ORDER_EVENTS, row)
 
     def changed(self, record: Record) -> None:
         """The record is not what it was."""
@@ -89,6 +117,8 @@ class Turn:
             self.commit.add(ADD_ORDERS, *(record.new_row() for record in self.new_orders.values()))
         if self.changed_orders:
             self.commit.add(CHANGE_ORDERS, *(record.changed_row() for record in self.changed_orders.values()))
+        if self.external:
+            self.commit.add(NOTE_ORDERS, *self.external.values())
         self._emit()
         return self.commit
 
@@ -99,6 +129,8 @@ class Turn:
             self._tell(row["deployment"], EventKind.FILL_BOOKED, row)
         for record in (*self.new_orders.values(), *self.changed_orders.values()):
             self._tell(record.deployment, EventKind.ORDER_CHANGED, view(record.new_row()))
+        for row in self.external.values():
+            self._tell(None, EventKind.ORDER_CHANGED, view(row))
         for row in self.processed:
             self._tell(row["deployment"], EventKind.BAR_PROCESSED, row)
 

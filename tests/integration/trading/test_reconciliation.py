@@ -16,7 +16,7 @@ from cashup.exchanges.paper import PaperExchange
 from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.orders.journal import Commit, Journal, LeaseLost
 from cashup.orders.lease import AccountState, Holder, Lease
-from cashup.orders.tables import orders
+from cashup.orders.tables import order_events, orders
 from cashup.storage.database import transaction
 from cashup.storage.lines import Lines
 from cashup.storage.outbox import emit
@@ -134,7 +134,10 @@ async def leave_behind(desk: Desk, state: str, expires_at: int) -> None:
         order |= {"claimed_at": 1, "send_before": 1}
     entry = {"transaction": "T", "account": "main", "deployment": "demo", "asset": "USDT", "cause": ident, "at": 1}
     moved = [entry | {"kind": "cash", "amount": -cost}, entry | {"kind": "reserved", "amount": cost}]
+    event = {"client_order_id": ident, "account": "main", "at": 0, "event": "created", "actor": "test"}
+    event |= {"to_state": state, "detail": {}}
     async with desk.database.begin() as connection:
+        await connection.execute(insert(order_events).values(event))
         await connection.execute(insert(tables.intents).values(intent))
         await connection.execute(insert(orders).values(order))
         await connection.execute(insert(tables.ledger_entries), moved)
