@@ -166,6 +166,28 @@ class Matcher:
             order.done, order.reason = True, "cancelled"
         return order
 
+    def takes(self, order: MatchOrder) -> bool:
+        """True when the order would trade at once."""
+        return bool(self._plan(order)[0])
+
+    def amend(self, order_id: str, *, quantity: Decimal, price: Decimal) -> list[Fill]:
+        """Give a resting order another quantity (what is filled included) and price; the fills that follow.
+
+        Only an order that shrinks at its price keeps its place in the queue; any other one is matched as if it had just
+        come in. Shrunk to what is filled it is done; raises ValueError below that, and when it does not rest.
+        """
+        order = self._resting.get(order_id)
+        if order is None or quantity < order.filled:
+            raise ValueError(f"order {order_id} does not rest, or has filled more than {quantity}")
+        keeps_place = price == order.price and quantity <= (order.quantity or ZERO)
+        order.quantity, order.price = quantity, price
+        if order.filled == quantity:
+            return self._end(order, "filled")
+        if keeps_place:
+            return []
+        del self._resting[order_id]
+        return self.submit(order)
+
     def _settle(self, order: MatchOrder, complete: bool) -> None:
         """An incoming order has traded what it could: it ends or rests."""
         if complete:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
+from cashup.simulator.orders import SimOrder
 from cashup.simulator.refusals import Refusal
-from cashup.types import ZERO, Market, OrderRequest, OrderType, Side, TimeInForce
+from cashup.types import Market, OrderRequest, OrderType, Side, TimeInForce
 
 W = TypeVar("W", Side, OrderType, TimeInForce)
+MAX_COST = Decimal(50_000_000)
 TEXT = re.compile(r"t-[0-9A-Za-z_.-]{1,28}")
 
 
@@ -39,6 +41,31 @@ def read_order(body: Mapping[str, Any], market: Market, price: Decimal) -> tuple
     _check_step(amount, market.lot, "amount")
     _check_size(market, quantity=amount, cost=amount * (price if limit is None else limit))
     return OrderRequest(text, market.symbol, side, kind, quantity=amount, price=limit, time_in_force=tif), text
+
+
+def read_amendment(body: Mapping[str, Any], order: SimOrder) -> tuple[Decimal, Decimal, str | None]:
+    """The amount and price that an amend body asks for, and its amend_text.
+
+    Raises Refusal with Gate's label for whatever is wrong with it.
+    """
+    match, market = order.match, order.market
+    if match.quantity is None or match.price is None:
+        raise _invalid("only limit orders can be amended")
+    quantity, price = match.quantity, match.price
+    if "amount" not in body and "price" not in body:
+        raise _invalid("amount or price must be given")
+    if "amount" in body:
+        quantity = _number(body, "amount")
+        _check_step(quantity, market.lot, "amount")
+    if "price" in body:
+        price = _number(body, "price")
+        _check_step(price, market.tick, "price")
+    if (quantity, price) == (match.quantity, match.price):
+        raise Refusal("NO_CHANGE", "No change is made")
+    if quantity > match.filled:
+        _check_size(market, quantity=quantity, cost=quantity * price)
+    text = body.get("amend_text")
+    return quantity, price, None if text is None else _text(text)
 
 
 def _word(body: Mapping[str, Any], name: str, words: type[W], default: W | None = None) -> W:
@@ -77,8 +104,8 @@ def _check_size(market: Market, *, cost: Decimal, quantity: Decimal | None = Non
         raise Refusal("AMOUNT_TOO_LITTLE", f"The minimum is {market.min_quantity} {market.base}")
     if cost < market.min_cost:
         raise Refusal("AMOUNT_TOO_LITTLE", f"The minimum is {market.min_cost} {market.quote}")
-    if cost <= ZERO:
-        raise _invalid("amount")
+    if cost > MAX_COST:
+        raise Refusal("AMOUNT_TOO_MUCH", f"The maximum is {MAX_COST} {market.quote}")
 
 
 def _invalid(what: str) -> Refusal:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -19,8 +20,30 @@ from cashup.types import Millis
 WINDOW: Millis = 60_000
 """How far a request's own time may be from the venue's."""
 
+Handler = Callable[[web.Request], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What serves one path, and the status of its success."""
+
+    handler: Handler
+    status: int = 200
+
+
+PLACING = frozenset(
+    {
+        ("POST", "/api/v4/spot/orders"),
+        ("PATCH", "/api/v4/spot/orders/{ident}"),
+        ("POST", "/api/v4/spot/batch_orders"),
+        ("POST", "/api/v4/spot/amend_batch_orders"),
+    }
+)
+"""What shares the limit on placing and amending."""
+
 ACCOUNT = web.RequestKey("account", Account)
-BODY: web.RequestKey[dict[str, Any]] = web.RequestKey("body", dict)
+RECEIVED = web.RequestKey("received", int)
+BODY: web.RequestKey[Any] = web.RequestKey("body", object)
 
 
 class Gatekeeper:
@@ -33,7 +56,7 @@ class Gatekeeper:
 
     async def private(self, request: web.Request) -> Account:
         """The account that signed this request. Gate looks at the time before it looks at the key."""
-        received = self.clock.now()
+        received = request[RECEIVED] = self.clock.now()
         headers = request.headers
         missing = [name for name in ("KEY", "Timestamp", "SIGN") if not headers.get(name)]
         if missing:
@@ -71,29 +94,55 @@ class Gatekeeper:
 
     async def json(self, request: web.Request) -> dict[str, Any]:
         """The JSON object in the body."""
-        if BODY in request:
-            return request[BODY]
-        try:
-            body = orjson.loads(await request.read())
-        except orjson.JSONDecodeError:
-            raise Refusal("INVALID_REQUEST_BODY", "The body is not JSON") from None
+        body = await self._body(request)
         if not isinstance(body, dict):
             raise Refusal("INVALID_REQUEST_BODY", "The body is not a JSON object")
-        request[BODY] = body
         return body
 
+    async def items(self, request: web.Request, most: int) -> list[dict[str, Any]]:
+        """The JSON objects in the body of a batch, at most `most`."""
+        body = await self._body(request)
+        if not isinstance(body, list) or not body or not all(isinstance(item, dict) for item in body):
+            raise Refusal("INVALID_REQUEST_BODY", "The body is not a list of JSON objects")
+        if len(body) > most:
+            raise Refusal("INVALID_PARAM_VALUE", f"A batch has at most {most} items")
+        return body
+
+    async def _body(self, request: web.Request) -> Any:
+        if BODY not in request:
+            try:
+                request[BODY] = orjson.loads(await request.read())
+            except orjson.JSONDecodeError:
+                raise Refusal("INVALID_REQUEST_BODY", "The body is not JSON") from None
+        return request[BODY]
+
     async def count(self, request: web.Request, account: Account | None) -> Usage:
-        """Count the request against Gate's published limits."""
-        path = request.match_info.route.resource.canonical if request.match_info.route.resource else request.path
+        """Count the request against Gate's published limits: a batch once in each of its markets."""
+        path = path_of(request)
         if account is None:
             return self.limits.count((request.remote or "", path), PUBLIC)
         uid = str(account.uid)
-        if request.method == "POST" and path.endswith("/spot/orders"):
-            pair = str((await self.json(request)).get("currency_pair", ""))
-            return self.limits.count((uid, "place", pair), PLACE)
-        if request.method == "DELETE":
+        if (request.method, path) in PLACING:
+            pairs = await self._pairs(request)
+            return min(
+                (self.limits.count((uid, "place", pair), PLACE) for pair in pairs), key=lambda usage: usage.remain
+            )
+        if request.method == "DELETE" or path.endswith("/cancel_batch_orders"):
             return self.limits.count((uid, "cancel"), CANCEL)
         return self.limits.count((uid, request.method, path), PRIVATE)
+
+    async def _pairs(self, request: web.Request) -> set[str]:
+        """The markets that a request to place or amend touches."""
+        body = await self._body(request)
+        items = body if isinstance(body, list) else [body]
+        given = request.query.get("currency_pair", "")
+        return {str(item.get("currency_pair", given)) for item in items if isinstance(item, dict)} or {given}
+
+
+def path_of(request: web.Request) -> str:
+    """The path as it is routed, such as `/api/v4/spot/orders/{ident}`."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else request.path
 
 
 def require(usage: Usage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,15 @@ PLACE = Rule(10, 1_000)
 CANCEL = Rule(200, 1_000)
 
 
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One request over a limit: when (ms), in which scope (uid or address first), over how many requests."""
+
+    at: Millis
+    scope: tuple[str, ...]
+    limit: int
+
+
 @dataclass(slots=True)
 class Usage:
     """What one request left over."""
@@ -33,13 +43,17 @@ class Usage:
 
 
 class RateLimits:
-    """Counts requests per scope; `now` may run faster than the wall (a replayed hour is an hour for the limits)."""
+    """Counts requests per scope; `now` may run faster than the wall (a replayed hour is an hour for the limits).
+
+    `violations` counts the requests that were over a limit, `offences` says which the newest of them were.
+    """
 
     def __init__(self, now: Callable[[], Millis], *, enforce: bool = True) -> None:
         self._now = now
         self.enforce = enforce
         self._windows: dict[tuple[str, ...], tuple[Millis, int]] = {}
         self.violations = 0
+        self.offences: deque[Violation] = deque(maxlen=1_000)
 
     def count(self, scope: tuple[str, ...], rule: Rule) -> Usage:
         """Count one request in `scope`."""
@@ -52,5 +66,6 @@ class RateLimits:
             used += 1
         else:
             self.violations += 1
+            self.offences.append(Violation(now, scope, rule.limit))
         self._windows[scope] = (start, used)
         return Usage(rule.limit, rule.limit - used, start + rule.window, allowed or not self.enforce)

@@ -13,7 +13,10 @@ from cashup.types import MONEY, ZERO, Market, Millis, Side
 
 @dataclass(slots=True)
 class SimOrder:
-    """One order: the matcher's view of it (`match`), and what only the venue knows."""
+    """One order: the matcher's view of it (`match`), and what only the venue knows.
+
+    `received` is when the request that made it arrived, `created` when it took effect.
+    """
 
     match: MatchOrder
     account: Account
@@ -21,8 +24,10 @@ class SimOrder:
     text: str
     created: Millis
     updated: Millis
+    received: Millis
     locked: Decimal = ZERO
     fee: Decimal = ZERO
+    amend_text: str = "-"
 
     @property
     def pair(self) -> str:
@@ -80,7 +85,7 @@ def _common(order: SimOrder) -> dict[str, Any]:
     return {
         "id": match.id,
         "text": order.text,
-        "amend_text": "-",
+        "amend_text": order.amend_text,
         "create_time": str(order.created // 1000),
         "update_time": str(order.updated // 1000),
         "currency_pair": order.pair,
@@ -149,7 +154,7 @@ def trade_row(trade: SimTrade) -> dict[str, Any]:
         "point_fee": "0",
         "gt_fee": "0",
         "text": order.text,
-        "amend_text": "-",
+        "amend_text": order.amend_text,
         "biz_info": "-",
         "sequence_id": str(trade.id),
     }

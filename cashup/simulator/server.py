@@ -13,10 +13,12 @@ from aiohttp import web
 
 from cashup.errors import Unavailable, UsageError
 from cashup.simulator.control import Control
-from cashup.simulator.gatekeeper import ACCOUNT, Gatekeeper, rate_headers, require, trace_id
+from cashup.simulator.gatekeeper import ACCOUNT, Gatekeeper, Route, rate_headers, require, trace_id
 from cashup.simulator.limits import RateLimits
 from cashup.simulator.refusals import Refusal
-from cashup.simulator.rest import Handler, PrivateApi, PublicApi
+from cashup.simulator.rest_account import AccountApi
+from cashup.simulator.rest_orders import OrderApi
+from cashup.simulator.rest_public import PublicApi
 from cashup.simulator.streams import Streams
 from cashup.simulator.venue import Venue
 from cashup.types import Millis
@@ -28,7 +30,8 @@ class Simulator:
     """A running simulator. `async with Simulator(venue) as simulator:` listens at `simulator.url`.
 
     `speed` replays that many bars per second from the first moment; None is lockstep: the market stands still until the
-    control channel steps it. `port` 0 takes a free one. Raises Unavailable when the port is taken.
+    control channel steps it. `port` 0 takes a free one. `trigger_text` writes countdown times
+    as text. Raises Unavailable when the port is taken.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Simulator:
         port: int = 0,
         speed: float | None = None,
         rate_limit: bool = True,
+        trigger_text: bool = False,
     ) -> None:
         if speed is not None and speed <= 0:
             raise UsageError("the speed is in bars per second and above zero; leave it out for lockstep")
@@ -46,6 +50,7 @@ class Simulator:
         self.host = host
         self.port = port
         self.speed = speed
+        self.trigger_text = trigger_text
         # A replayed hour is an hour for the limits, and while the market stands the wall's seconds count.
         self.limits = RateLimits(lambda: self._elapsed() + venue.simulated, enforce=rate_limit)
         self.gatekeeper = Gatekeeper(venue.accounts, venue.clock, self.limits)
@@ -81,7 +86,7 @@ class Simulator:
             raise Unavailable(f"port {self.port} on {self.host} is taken; choose another one with --port") from error
         self._runner = runner
         self.port = runner.addresses[0][1]
-        self._tasks = [asyncio.create_task(self.streams.beat())]
+        self._tasks = [asyncio.create_task(self.streams.beat()), asyncio.create_task(self._watch_countdowns())]
         if self.speed is not None:
             self._tasks.append(asyncio.create_task(self._replay(self.speed)))
 
@@ -111,19 +116,27 @@ class Simulator:
             await asyncio.sleep(max(0.0, due - loop.time()))
             self.streams.stepped(self.venue.step())
 
+    async def _watch_countdowns(self) -> None:
+        """Fire the countdowns, within a few milliseconds of their time on the venue's clock."""
+        while True:
+            await asyncio.sleep(0.02)
+            if self.venue.countdowns.next is not None:
+                self.venue.expire()
+
     def _elapsed(self) -> Millis:
         return time.monotonic_ns() // 1_000_000
 
     def _app(self) -> web.Application:
         app = web.Application()
         for path, handler in PublicApi(self.venue).routes().items():
-            app.router.add_get(PREFIX + path, self._endpoint(handler, private=False), allow_head=False)
-        for (method, path), handler in PrivateApi(self.venue, self.gatekeeper).routes().items():
-            app.router.add_route(method, PREFIX + path, self._endpoint(handler, private=True))
+            app.router.add_get(PREFIX + path, self._endpoint(Route(handler), private=False), allow_head=False)
+        orders = OrderApi(self.venue, self.gatekeeper, trigger_text=self.trigger_text)
+        for (method, path), route in {**AccountApi(self.venue).routes(), **orders.routes()}.items():
+            app.router.add_route(method, PREFIX + path, self._endpoint(route, private=True))
         for path in ("/ws/v4/", "/ws/v4"):
             app.router.add_get(path, self.streams.handle)
         app.router.add_get("/control", self.control.handle)
-        app.router.add_route("*", "/{path:.*}", self._endpoint(_nowhere, private=False))
+        app.router.add_route("*", "/{path:.*}", self._endpoint(Route(_nowhere), private=False))
         app.on_shutdown.append(self._leave)
         return app
 
@@ -131,7 +144,7 @@ class Simulator:
         with contextlib.suppress(ConnectionError):
             await self.streams.close()
 
-    def _endpoint(self, handler: Handler, *, private: bool) -> Any:
+    def _endpoint(self, route: Route, *, private: bool) -> Any:
         """Gate's outer layer around a handler: signature, limits, error bodies and response headers."""
 
         async def serve(request: web.Request) -> web.StreamResponse:
@@ -146,7 +159,7 @@ class Simulator:
                 usage = await self.gatekeeper.count(request, account)
                 headers |= rate_headers(usage)
                 require(usage)
-                content, status = await handler(request), 201 if request.method == "POST" else 200
+                content, status = await route.handler(request), route.status
             except Refusal as refusal:
                 content, status = refusal.body(), refusal.status
             answer = web.Response(body=orjson.dumps(content), status=status, content_type="application/json")

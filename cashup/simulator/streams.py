@@ -11,10 +11,11 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from cashup.simulator.gatekeeper import WINDOW, Gatekeeper
+from cashup.simulator.notices import Notice
 from cashup.simulator.orders import pair_of, text_of
 from cashup.simulator.refusals import Refusal
-from cashup.simulator.rest import ticker_row
-from cashup.simulator.venue import Notice, PublicTrade, Step, Venue
+from cashup.simulator.rest_public import ticker_row
+from cashup.simulator.venue import PublicTrade, Step, Venue
 from cashup.types import Candle
 
 PRIVATE = frozenset({"spot.orders", "spot.usertrades", "spot.balances"})

@@ -7,30 +7,33 @@ fees; what the accounts deposited is always the sum of the three.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
 
 from cashup.clock import Clock, WallClock
 from cashup.errors import NotFound, UsageError
 from cashup.exchanges.matching import Fill, Matcher, MatchOrder
 from cashup.simulator.accounts import Account, Accounts
-from cashup.simulator.orders import SimOrder, SimTrade, order_event, pair_of, text_of, trade_row
+from cashup.simulator.countdown import Countdowns
+from cashup.simulator.notices import (
+    BalanceChange,
+    Holdings,
+    Notice,
+    balance_changes,
+    balance_notice,
+    holdings_of,
+    order_notice,
+    trade_notice,
+)
+from cashup.simulator.orders import SimOrder, SimTrade, pair_of
 from cashup.simulator.refusals import Refusal
 from cashup.simulator.tape import Tape
-from cashup.types import ZERO, Candle, FeeIn, Market, Millis, OrderRequest, Side, Symbol
+from cashup.types import ZERO, Candle, FeeIn, Market, Millis, OrderRequest, Side, Symbol, TimeInForce
 
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One record for a private channel of one account."""
-
-    account: Account
-    channel: str
-    pair: str
-    record: dict[str, Any]
+CHANGES = 10_000
+"""How many changes of balances are remembered for each customer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,21 @@ class Venue:
     """One simulated exchange with the markets of one tape.
 
     `start` is the open time of the first bar that is open; everything before it is history. Private records go to
-    `notify` in the order Gate's staff describe: balances, trades, order.
+    `notify` in the order Gate's staff describe: balances, trades, order. `strict_text` refuses a client id that was
+    used before; Gate takes it, and its lookup then finds the newest order.
     """
 
     def __init__(
-        self, tape: Tape, markets: Mapping[Symbol, Market], *, start: Millis | None = None, clock: Clock | None = None
+        self,
+        tape: Tape,
+        markets: Mapping[Symbol, Market],
+        *,
+        start: Millis | None = None,
+        clock: Clock | None = None,
+        strict_text: bool = False,
     ) -> None:
         self.tape = tape
+        self.strict_text = strict_text
         self.clock = clock or WallClock()
         # Gate takes its fee from what is received.
         self.markets = {symbol: replace(markets[symbol], fee_in=FeeIn.RECEIVED) for symbol in tape.symbols}
@@ -77,12 +88,18 @@ class Venue:
         self.halted = False
         self.orders: dict[str, SimOrder] = {}
         self.trades: list[SimTrade] = []
+        # By customer: what lists are made of.
+        self.ended: dict[int, list[SimOrder]] = defaultdict(list)
+        self.traded: dict[int, list[SimTrade]] = defaultdict(list)
+        self.changes: dict[int, deque[BalanceChange]] = defaultdict(lambda: deque(maxlen=CHANGES))
+        self.countdowns = Countdowns(self.clock)
         self.public: dict[Symbol, deque[PublicTrade]] = {symbol: deque(maxlen=1000) for symbol in self.markets}
         self.pool: dict[str, Decimal] = {}
         self.fees: dict[str, Decimal] = {}
         # Ids go on where an earlier process could not have come: no id is ever used twice for one customer's records.
         self._serial = self.clock.now() * 1000
         self._resting: dict[str, SimOrder] = {}
+        self._texts: set[tuple[int, str]] = set()
         self._matchers = {symbol: Matcher(market) for symbol, market in self.markets.items()}
         for symbol in self.markets:
             self._matchers[symbol].move(tape.opening(symbol, self.position).open)
@@ -152,48 +169,80 @@ class Venue:
 
     # -- orders -------------------------------------------------------------------------------------------------
 
-    def place(self, account: Account, request: OrderRequest, text: str) -> SimOrder:
-        """Match an order that passed the entry checks; refused when the market halted or the money is not there."""
-        if self.halted:
-            raise Refusal("INVALID_CURRENCY_PAIR", "The market is closed: the replay has ended")
+    def place(self, account: Account, request: OrderRequest, text: str, *, received: Millis | None = None) -> SimOrder:
+        """Match an order that passed the entry checks; refused when the market halted or the money is not there.
+
+        `received` is when its request arrived (default: now).
+        """
+        self.require_open(request.symbol)
+        if self.strict_text and (account.uid, text) in self._texts:
+            raise Refusal("REPEATED_CREATION", f"An order with the text {text} was created already")
         market = self.markets[request.symbol]
         now = self.clock.now()
-        order = SimOrder(MatchOrder.of(str(self._next()), request), account, market, text, now, now)
-        before = _snapshot(account, market)
-        if order.match.side is Side.BUY:
-            cost = request.cost if request.cost is not None else (request.quantity or ZERO) * (request.price or ZERO)
-            order.locked = cost
-        else:
-            order.locked = request.quantity or ZERO
-        account.lock(order.lock_currency, order.locked)
-        self._resting[order.match.id] = order
-        fills = self._matchers[market.symbol].submit(order.match)
-        if order.match.reason in {"poc", "fok"}:
+        match = MatchOrder.of(str(self._next()), request)
+        order = SimOrder(match, account, market, text, now, now, now if received is None else received)
+        before = holdings_of(account, market)
+        self._lock(order, request.cost if request.cost is not None else request.quantity or ZERO, request.price)
+        self._resting[match.id] = order
+        fills = self._matchers[market.symbol].submit(match)
+        if match.reason in {"poc", "fok"}:
             self._release(order)
-            raise _ended_at_entry(order.match.reason)
-        self.orders[order.match.id] = order
-        self._book(market.symbol, fills, order, before)
+            raise _ended_at_entry(match.reason)
+        self.orders[match.id] = order
+        self._texts.add((account.uid, text))
+        self._book(market.symbol, fills, order, before, "put")
         return order
 
-    def cancel(self, account: Account, order: SimOrder) -> SimOrder:
-        """Take a resting order out and give its money back."""
-        before = _snapshot(account, order.market)
+    def amend(
+        self, account: Account, order: SimOrder, quantity: Decimal, price: Decimal, text: str | None = None
+    ) -> SimOrder:
+        """Give a resting order another quantity (what is filled included) and price.
+
+        Below what is filled, it is cancelled. Refused when the money is not there, or a post-only order would take.
+        """
+        match = order.match
+        if quantity < match.filled:
+            return self.end(order)
+        self.require_open(order.market.symbol)
+        matcher = self._matchers[order.market.symbol]
+        if match.time_in_force is TimeInForce.POST_ONLY and matcher.takes(
+            replace(match, quantity=quantity, price=price)
+        ):
+            raise _ended_at_entry("poc")
+        before = holdings_of(account, order.market)
+        self._lock(order, quantity - match.filled, price)
+        order.amend_text = order.amend_text if text is None else text
+        fills = matcher.amend(match.id, quantity=quantity, price=price)
+        self._book(order.market.symbol, fills, order, before, "update")
+        return order
+
+    def end(self, order: SimOrder, reason: str = "cancelled") -> SimOrder:
+        """Take a resting order out and give its money back; `reason` is Gate's word for why it ended."""
+        before = holdings_of(order.account, order.market)
         self._matchers[order.market.symbol].cancel(order.match.id)
+        order.match.reason = reason
         order.updated = self.clock.now()
         self._release(order)
-        self.notify(
-            [
-                *_changes(account, order.market, before, "order-cancel", order.updated),
-                Notice(account, "spot.orders", order.pair, order_event(order, "finish")),
-            ]
-        )
+        self._tell([*self._balances(order, before, "order-cancel"), order_notice(order, "finish")])
         return order
+
+    def end_all(self, account: Account, pair: str | None = None, side: str | None = None) -> list[SimOrder]:
+        """Cancel everything of an account that rests, in one market or on one side when these are given."""
+        chosen = [order for order in self.resting(account, pair) if side in {None, str(order.match.side)}]
+        return [self.end(order) for order in chosen]
+
+    def expire(self) -> None:
+        """Cancel what countdowns that ran out were armed for."""
+        for uid, pair in self.countdowns.due():
+            for account in self.accounts:
+                if account.uid == uid:
+                    self.end_all(account, pair)
 
     def find(self, account: Account, pair: str, ident: str) -> SimOrder:
         """An order by venue id, or by client id while it rests; the newest when several carry the same client id."""
         self.market_of(pair)
         if ident.startswith("t-"):
-            for order in reversed(list(self._resting.values())):
+            for order in reversed(self._resting.values()):
                 if order.text == ident and order.account is account and order.pair == pair:
                     return order
             raise Refusal("CLIENT_ID_NOT_FOUND", f"Order with client id {ident} not found", status=404)
@@ -211,45 +260,76 @@ class Venue:
         """Every resting order of a market."""
         return self._matchers[symbol].resting
 
+    def require_open(self, symbol: Symbol) -> None:
+        """Refuse what would trade in a market that does not."""
+        if self.halted:
+            raise Refusal("INVALID_CURRENCY_PAIR", "The market is closed: the replay has ended")
+
     # -- booking ------------------------------------------------------------------------------------------------
 
     def _book(
         self,
         symbol: Symbol,
         fills: list[Fill],
-        placed: SimOrder | None = None,
-        before: dict[str, tuple[Decimal, Decimal]] | None = None,
+        cause: SimOrder | None = None,
+        before: Holdings | None = None,
+        event: str = "",
     ) -> None:
-        """Move the money of `fills`, then tell their owners. `placed` is the order that caused them, if one did."""
-        touched: dict[str, SimOrder] = {} if placed is None else {placed.match.id: placed}
+        """Move the money of `fills`, then tell their owners.
+
+        `cause` is the order that a customer placed or amended, `before` what he held before that, `event` its name.
+        """
+        touched = {} if cause is None else {cause.match.id: cause}
         for fill in fills:
             touched.setdefault(fill.order_id, self._resting[fill.order_id])
-        if not touched:
-            return
-        snapshots = {
-            ident: before if order is placed and before is not None else _snapshot(order.account, order.market)
-            for ident, order in touched.items()
-        }
-        trades: dict[str, list[SimTrade]] = {ident: [] for ident in touched}
+        held = {order.account.uid: holdings_of(order.account, order.market) for order in touched.values()}
+        if cause is not None and before is not None:
+            held[cause.account.uid] = before
         now = self.clock.now()
+        trades: dict[str, list[SimTrade]] = {ident: [] for ident in touched}
         for fill in fills:
-            order = touched[fill.order_id]
-            trade = SimTrade(self._next(), order, fill, now)
-            self.trades.append(trade)
-            trades[fill.order_id].append(trade)
-            self._settle(order, fill)
-            if not fill.maker or placed is None:
+            trades[fill.order_id].append(self._trade(touched[fill.order_id], fill, now))
+            if not fill.maker or cause is None:
                 self._publish(symbol, fill.side, fill.price, fill.quantity, now)
-        notices: list[Notice] = []
-        for ident, order in touched.items():
+        for order in touched.values():
             order.updated = now
             if order.match.done:
                 self._release(order)
-            kind = "order-match" if trades[ident] else "order-create"
-            notices += _changes(order.account, order.market, snapshots[ident], kind, now)
-            notices += [Notice(order.account, "spot.usertrades", order.pair, trade_row(t)) for t in trades[ident]]
-            notices.append(Notice(order.account, "spot.orders", order.pair, order_event(order, _event(order, placed))))
-        self.notify(notices)
+        notices: list[Notice] = []
+        for ident, order in touched.items():
+            kind = "order-match" if trades[ident] else "order-create" if event == "put" else "order-update"
+            # A customer with several orders in this is told his balances once, with the first of them.
+            notices += self._balances(order, held.pop(order.account.uid, {}), kind)
+            notices += map(trade_notice, trades[ident])
+            notices.append(order_notice(order, "finish" if order.match.done else event if order is cause else "update"))
+        self._tell(notices)
+
+    def _trade(self, order: SimOrder, fill: Fill, now: Millis) -> SimTrade:
+        """Record one execution of `order` and move its money."""
+        trade = SimTrade(self._next(), order, fill, now)
+        self.trades.append(trade)
+        self.traded[order.account.uid].append(trade)
+        self._settle(order, fill)
+        return trade
+
+    def _balances(self, order: SimOrder, before: Holdings, kind: str) -> list[Notice]:
+        """Record what an order changed in its owner's balances; the notices of it."""
+        changes = balance_changes(order.account, order.market, before, kind, order.updated)
+        self.changes[order.account.uid].extend(changes)
+        return [balance_notice(order.account, order.market, change) for change in changes]
+
+    def _tell(self, notices: list[Notice]) -> None:
+        if notices:
+            self.notify(notices)
+
+    def _lock(self, order: SimOrder, amount: Decimal, price: Decimal | None) -> None:
+        """Set aside what `amount` may cost; a market buy's amount is its cost, and has no price."""
+        needed = amount * price if order.match.side is Side.BUY and price is not None else amount
+        if needed > order.locked:
+            order.account.lock(order.lock_currency, needed - order.locked)
+        else:
+            order.account.unlock(order.lock_currency, order.locked - needed)
+        order.locked = needed
 
     def _settle(self, order: SimOrder, fill: Fill) -> None:
         """Exchange what one fill exchanges, with the synthetic market as the other side; the fee is kept apart."""
@@ -270,6 +350,7 @@ class Venue:
         self._resting.pop(order.match.id, None)
         order.account.unlock(order.lock_currency, order.locked)
         order.locked = ZERO
+        self.ended[order.account.uid].append(order)
 
     def _publish(
         self, symbol: Symbol, side: Side, price: Decimal, quantity: Decimal, time: Millis | None = None
@@ -282,47 +363,7 @@ class Venue:
         return self._serial
 
 
-def _event(order: SimOrder, placed: SimOrder | None) -> str:
-    if order.match.done:
-        return "finish"
-    return "put" if order is placed else "update"
-
-
 def _ended_at_entry(reason: str) -> Refusal:
     if reason == "poc":
         return Refusal("POC_FILL_IMMEDIATELY", "Order would match and take immediately so its cancelled")
     return Refusal("FOK_NOT_FILL", "Order cannot be filled completely")
-
-
-def _snapshot(account: Account, market: Market) -> dict[str, tuple[Decimal, Decimal]]:
-    """Available and locked, before something happens."""
-    return {
-        currency: (account.holding(currency).available, account.holding(currency).locked)
-        for currency in (market.base, market.quote)
-    }
-
-
-def _changes(
-    account: Account, market: Market, before: Mapping[str, tuple[Decimal, Decimal]], kind: str, now: Millis
-) -> list[Notice]:
-    """One record for `spot.balances` per currency that changed."""
-    notices = []
-    for currency, (available, locked) in before.items():
-        holding = account.holding(currency)
-        if (holding.available, holding.locked) == (available, locked):
-            continue
-        total = holding.available + holding.locked
-        record = {
-            "timestamp": str(now // 1000),
-            "timestamp_ms": str(now),
-            "user": str(account.uid),
-            "currency": currency,
-            "change": text_of(total - available - locked),
-            "total": text_of(total),
-            "available": text_of(holding.available),
-            "freeze": text_of(holding.locked),
-            "freeze_change": text_of(holding.locked - locked),
-            "change_type": kind,
-        }
-        notices.append(Notice(account, "spot.balances", pair_of(market), record))
-    return notices

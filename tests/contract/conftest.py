@@ -128,9 +128,10 @@ class PaperBench(Bench):
         await self.exchange.close()
 
 
-async def start_simulator(**options: object) -> Simulator:
+async def start_simulator(*, strict_text: bool = False, **options: object) -> Simulator:
     """A simulator in lockstep that stands at PRICES[0]."""
-    simulator = Simulator(Venue(Tape(flat_bars()), {BTC: gate_market(BTC)}, start=START), **options)
+    venue = Venue(Tape(flat_bars()), {BTC: gate_market(BTC)}, start=START, strict_text=strict_text)
+    simulator = Simulator(venue, **options)
     await simulator.start()
     return simulator
 

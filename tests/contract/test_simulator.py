@@ -20,44 +20,10 @@ from cashup.simulator.server import Simulator
 from cashup.simulator.signing import rest_payload, sign, stream_payload
 from cashup.simulator.tape import Tape
 from cashup.simulator.venue import Venue
+from tests.contract.gate_client import ORDER, Client
 
 START = 1_735_689_600_000
 HOUR = 3_600_000
-ORDER = {
-    "text": "t-1",
-    "currency_pair": "BTC_USDT",
-    "type": "market",
-    "side": "sell",
-    "amount": "0.1",
-    "time_in_force": "ioc",
-}
-
-
-class Client:
-    """A bare Gate client: one account, every header in its hands."""
-
-    def __init__(self, simulator: Simulator, session: aiohttp.ClientSession, account: Account) -> None:
-        self.simulator, self.session, self.account = simulator, session, account
-
-    async def send(self, method: str, path: str, query: str = "", body: Any = None, **changes: str | None) -> Any:
-        """(status, answer, headers) of a signed request; `changes` replace headers, None leaves one out."""
-        data = b"" if body is None else json.dumps(body).encode()
-        timestamp = changes.get("Timestamp") or str(WallClock().now() // 1000)
-        payload = rest_payload(method, f"/api/v4{path}", query, data, timestamp)
-        headers = {
-            "KEY": self.account.key,
-            "Timestamp": timestamp,
-            "SIGN": sign(self.account.secret, payload),
-        } | changes
-        url = f"{self.simulator.url}/api/v4{path}" + (f"?{query}" if query else "")
-        sent = {name: value for name, value in headers.items() if value is not None}
-        async with self.session.request(method, url, data=data or None, headers=sent) as response:
-            return response.status, await response.json(), response.headers
-
-    async def refusal(self, *args: Any, **kwargs: Any) -> tuple[int, str]:
-        """(status, label) of a request that is refused."""
-        status, answer, _ = await self.send(*args, **kwargs)
-        return status, answer["label"]
 
 
 @pytest.fixture

@@ -66,6 +66,41 @@ async def test_places_cancels_and_queries_orders(stock: Any) -> None:
     assert (await stock.fetch_trading_fee(PAIR))["taker"] == 0.001
 
 
+async def test_amends_orders_and_cancels_many_at_once(stock: Any) -> None:
+    first = await stock.create_order(PAIR, "limit", "buy", 1, 95)
+    amended = await stock.edit_order(first["id"], PAIR, "limit", "buy", 2, 96)
+    assert (amended["id"], amended["amount"], amended["price"], amended["remaining"]) == (first["id"], 2, 96, 2)
+    assert (await stock.fetch_balance())["USDT"]["used"] == 192
+    orders = [
+        {"symbol": PAIR, "type": "limit", "side": "buy", "amount": 1, "price": price, "params": {"text": f"t-{price}"}}
+        for price in (91, 92, 93)
+    ]
+    made = await stock.create_orders(orders)
+    assert [order["price"] for order in made] == [91, 92, 93]
+    assert len(await stock.cancel_orders([made[0]["id"], made[1]["id"]], PAIR)) == 2
+    assert {order["price"] for order in await stock.fetch_open_orders(PAIR)} == {93, 96}
+    assert len(await stock.cancel_all_orders(PAIR)) == 2
+    assert await stock.fetch_open_orders(PAIR) == []
+
+
+async def test_an_amendment_that_crosses_trades(stock: Any) -> None:
+    order = await stock.create_order(PAIR, "limit", "sell", 1, 120)
+    amended = await stock.edit_order(order["id"], PAIR, "limit", "sell", 1, 99)
+    assert (amended["status"], amended["average"], amended["filled"]) == ("closed", 100, 1)
+
+
+async def test_arms_the_countdown_and_reads_the_account(stock: Any, simulator: Simulator) -> None:
+    armed = await stock.privateSpotPostCountdownCancelAll({"timeout": 30, "currency_pair": "BTC_USDT"})
+    assert int(armed["triggerTime"]) == simulator.venue.countdowns.next
+    assert await stock.privateSpotPostCountdownCancelAll({"timeout": 0, "currency_pair": "BTC_USDT"})
+    await stock.create_order(PAIR, "market", "sell", 0.5)
+    book = await stock.privateSpotGetAccountBook({"currency": "USDT"})
+    assert [(row["type"], row["change"], row["balance"]) for row in book] == [("order-match", "49.95", "1049.95")]
+    assert (await stock.privateAccountGetDetail())["key"]["mode"] == 1
+    assert (await stock.privateAccountGetRateLimit())[0]["type"] == "spot"
+    assert (await stock.privateSpotGetBatchFee({"currency_pairs": "BTC_USDT"}))["BTC_USDT"]["taker_fee"] == "0.001"
+
+
 async def test_is_told_why_an_order_is_refused(stock: Any) -> None:
     import ccxt
 

@@ -10,10 +10,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from cashup.clock import VirtualClock
 from cashup.exchanges.rules import gate_market
+from cashup.simulator.notices import Notice
 from cashup.simulator.orders import SimOrder
 from cashup.simulator.refusals import Refusal
 from cashup.simulator.tape import Tape
-from cashup.simulator.venue import Notice, Venue
+from cashup.simulator.venue import Venue
 from cashup.strategies.bars import Bars
 from cashup.types import OrderRequest, OrderType, Side, Symbol, TimeInForce
 
@@ -112,7 +113,7 @@ def test_a_client_id_may_come_twice_and_finds_the_newest_pending_order() -> None
     venue.place(account, limit_order(Side.BUY, "1", "50"), "t-twice")
     second = venue.place(account, limit_order(Side.BUY, "1", "51"), "t-twice")
     assert venue.find(account, "BTC_USDT", "t-twice") is second
-    venue.cancel(account, second)
+    venue.end(second)
     assert venue.find(account, "BTC_USDT", "t-twice") is not second
 
 
@@ -159,7 +160,7 @@ class Customers(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         order = data.draw(st.sampled_from([order for order in self.orders if not order.match.done]))
-        self.venue.cancel(order.account, order)
+        self.venue.end(order)
         assert order.status == "cancelled"
 
     @rule()
