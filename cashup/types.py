@@ -87,7 +87,8 @@ _TERMINAL = frozenset(
 
 
 class ResultClass(StrEnum):
-    """The five classes into which every outcome of sending an order falls (never derived from an exception's type)."""
+    """The five classes into which every outcome of a request about an order falls (never derived from an exception's
+    type). A cancel or an amendment cannot end at entry; its UNKNOWN means: ask for the order, infer nothing."""
 
     NOT_SENT = "not_sent"
     REFUSED = "refused"
@@ -189,8 +190,8 @@ class OrderRequest:
 class OrderReport:
     """What a venue says of one order. Quantities decide; `reason` only explains.
 
-    `filled` is base currency executed so far, `done` is True when nothing rests any more (nothing left, or ended),
-    `price` is the limit's.
+    `filled` is base currency executed so far, `done` is True when nothing rests any more (nothing left, or ended).
+    `quantity` and `price` are the terms as they stand: None for an order given in cost, or without a limit.
     """
 
     client_order_id: str | None
@@ -251,7 +252,7 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """The outcome of one attempt to place an order, in one of five classes."""
+    """The outcome of one attempt to place, cancel or amend an order, in one of five classes."""
 
     result: ResultClass
     report: OrderReport | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Protocol
 
 from cashup.types import Balance, Candle, Frame, Market, Millis, OrderReport, OrderRequest, SendResult, Symbol, Trade
@@ -29,7 +30,8 @@ class Connected:
 class Exchange(Protocol):
     """One account on one venue, or a venue's public side when it was opened without credentials.
 
-    Reads raise ExchangeTransient or ExchangeRefused. `place` raises nothing for what a venue or network does.
+    Reads raise ExchangeTransient or ExchangeRefused. `place`, `cancel` and `amend` raise nothing for what a venue or
+    network does.
     """
 
     async def markets(self) -> Mapping[Symbol, Market]:
@@ -48,8 +50,27 @@ class Exchange(Protocol):
         """Write the order to the venue's socket exactly once and classify what comes back."""
         ...
 
-    async def cancel(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
-        """Ask for a cancel; the order as the venue then shows it, or None when the venue does not say."""
+    async def cancel(self, symbol: Symbol, order_id: str, *, expires_at: Millis | None = None) -> SendResult:
+        """Ask for the end of a resting order, by the venue's id or ours; asking twice does no harm.
+
+        ACCEPTED carries the order as it then stands. UNKNOWN (also for every label that says the order is gone, or
+        was never there) proves nothing: ask for the order. Raises nothing for what a venue or network does.
+        """
+        ...
+
+    async def amend(
+        self,
+        symbol: Symbol,
+        order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        expires_at: Millis | None = None,
+    ) -> SendResult:
+        """Give a resting order another quantity (the whole of it, base currency) or limit price, or both.
+
+        The classes are those of `cancel`. A venue that receives it after `expires_at` refuses it.
+        """
         ...
 
     async def find_order(self, symbol: Symbol, client_order_id: str) -> OrderReport | None:

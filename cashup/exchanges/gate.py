@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cashup.clock import Clock, WallClock, timeframe_millis
@@ -12,7 +13,7 @@ from cashup.exchanges import gate_rows as rows
 from cashup.exchanges.base import Connected, Disconnected
 from cashup.exchanges.ccxt_adapter import point_at, to_market
 from cashup.exchanges.gate_candles import CandleFollower
-from cashup.exchanges.gate_outcome import ABSENT, Reply, classify, label_of
+from cashup.exchanges.gate_outcome import ABSENT, Reply, classify, classify_change, label_of
 from cashup.exchanges.gate_stream import GateStream
 from cashup.types import (
     Balance,
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 PAGE = 100
 TRADES_PAGE = 1000
 TRADES_RANGE: Millis = 30 * 86_400_000
-CANCEL_WITHIN: Millis = 10_000
+CHANGE_WITHIN: Millis = 10_000
+"""How long a cancel or an amendment may be under way when nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +187,42 @@ class GateExchange:
             body["x-gate-exptime"] = str(request.expires_at)
         return body
 
-    async def cancel(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
-        """Ask for a cancel. When Gate says that the order is gone, the order is asked for and nothing is inferred."""
-        fence = str(self.clock.now() + CANCEL_WITHIN)
-        query = {"currency_pair": await self._pair(symbol), "x-gate-exptime": fence}
-        reply = await self._exchange("DELETE", f"orders/{exchange_order_id}", query)
-        if reply.status == 200:
-            return self._report(_content(reply))
-        if reply.status is None or reply.status >= 500:
-            return None
-        return await self.fetch_order(symbol, exchange_order_id)
+    async def cancel(self, symbol: Symbol, order_id: str, *, expires_at: Millis | None = None) -> SendResult:
+        """Ask for a cancel. When Gate says that the order is gone, nothing is inferred."""
+        return await self._change("DELETE", symbol, order_id, {}, expires_at)
+
+    async def amend(
+        self,
+        symbol: Symbol,
+        order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        expires_at: Millis | None = None,
+    ) -> SendResult:
+        """Change amount or price of a resting order; Gate keeps its place in the queue only when the amount falls."""
+        given = {"amount": quantity, "price": price}
+        changes = {name: format(value, "f") for name, value in given.items() if value is not None}
+        return await self._change("PATCH", symbol, order_id, changes, expires_at)
+
+    async def _change(
+        self, method: str, symbol: Symbol, order_id: str, changes: Mapping[str, str], expires_at: Millis | None
+    ) -> SendResult:
+        """One write about a resting order, classified."""
+        fence = expires_at if expires_at is not None else self.clock.now() + CHANGE_WITHIN
+        try:
+            query = {
+                "currency_pair": await self._pair(symbol),
+                "account": "spot",
+                **changes,
+                "x-gate-exptime": f"{fence}",
+            }
+            reply = await self._exchange(method, f"orders/{order_id}", query)
+        except ExchangeTransient as error:
+            return SendResult(ResultClass.NOT_SENT, message=str(error))
+        except ExchangeRefused as error:
+            return SendResult(ResultClass.NOT_SENT, label=error.code.upper(), message=str(error))
+        return replace(classify_change(reply, self._report, order_id), wire=reply.wire)
 
     # -- streams ------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Never from the type of an exception: one ancestor covers "certainly not placed" 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -67,6 +67,19 @@ REFUSED = frozenset(
 ENDED_AT_ENTRY = frozenset({"POC_FILL_IMMEDIATELY", "ORDER_POC_IMMEDIATE", "FOK_NOT_FILL", "ORDER_FOK"})
 """Labels of an order that was taken and ended at once without a fill."""
 
+GONE = frozenset(
+    {
+        "ORDER_NOT_FOUND",
+        "CLIENT_ID_NOT_FOUND",
+        "ORDER_CLOSED",
+        "ORDER_CANCELLED",
+        "ORDER_FINISHED",
+        "CANCEL_FAIL",
+        "NO_CHANGE",
+    }
+)
+"""On a cancel or an amendment: ask for the order, and infer nothing from the label."""
+
 ABSENT = frozenset({"ORDER_NOT_FOUND", "CLIENT_ID_NOT_FOUND"})
 """On a query: no such order, as far as the venue remembers."""
 
@@ -105,34 +118,61 @@ def label_of(reply: Reply) -> tuple[str, str]:
     return body["label"], str(body.get("message") or body.get("detail") or "")
 
 
-def classify(reply: Reply, read: Callable[[Mapping[str, Any]], OrderReport], client_order_id: str) -> SendResult:
-    """The outcome of a placement. `read` turns an order row into a report, raising IntegrityError for a broken one."""
-    if reply.status is None:
-        result = ResultClass.UNKNOWN if reply.written else ResultClass.NOT_SENT
-        return SendResult(result, message=reply.error)
-    label, message = label_of(reply)
-    if 400 <= reply.status < 500:
-        return SendResult(_refusal(label), label=label, message=message or f"HTTP {reply.status}")
-    if reply.status not in {200, 201} or label:
-        return SendResult(ResultClass.UNKNOWN, label=label, message=message or f"HTTP {reply.status}")
-    return _accepted(reply.json(), read, client_order_id)
+Read = Callable[[Mapping[str, Any]], OrderReport]
+"""Turns an order row into a report; raises IntegrityError for a broken one."""
 
 
-def _refusal(label: str) -> ResultClass:
-    if label in ENDED_AT_ENTRY:
-        return ResultClass.ENDED_AT_ENTRY
-    return ResultClass.REFUSED if label in REFUSED else ResultClass.UNKNOWN
-
-
-def _accepted(body: Any, read: Callable[[Mapping[str, Any]], OrderReport], client_order_id: str) -> SendResult:
-    """A create answer that Gate calls a success: it must be readable, and about our order."""
-    if not isinstance(body, Mapping):
-        return SendResult(ResultClass.UNKNOWN, message="the answer is not a JSON object")
-    try:
-        report = read(body)
-    except IntegrityError as error:
-        return SendResult(ResultClass.UNKNOWN, message=str(error))
+def classify(reply: Reply, read: Read, client_order_id: str) -> SendResult:
+    """The outcome of a placement."""
+    failed = _failed(reply)
+    if failed is not None:
+        ended = failed.label in ENDED_AT_ENTRY and reply.status is not None and 400 <= reply.status < 500
+        return replace(failed, result=ResultClass.ENDED_AT_ENTRY) if ended else failed
+    report, problem = _read(reply, read)
+    if report is None:
+        return SendResult(ResultClass.UNKNOWN, message=problem)
     if report.client_order_id != client_order_id:
         return SendResult(ResultClass.UNKNOWN, message=f"the answer is about order {report.client_order_id}")
     nothing_filled = report.done and report.filled == Decimal(0)
     return SendResult(ResultClass.ENDED_AT_ENTRY if nothing_filled else ResultClass.ACCEPTED, report)
+
+
+def classify_change(reply: Reply, read: Read, order_id: str) -> SendResult:
+    """The outcome of a cancel or an amendment of the order with this id, the venue's or ours.
+
+    A label of GONE proves nothing either way, like any other that is not on a list: the order must be asked for.
+    """
+    failed = _failed(reply)
+    if failed is not None:
+        return failed
+    report, problem = _read(reply, read)
+    if report is None:
+        return SendResult(ResultClass.UNKNOWN, message=problem)
+    if order_id not in (report.exchange_order_id, report.client_order_id):
+        return SendResult(ResultClass.UNKNOWN, message=f"the answer is about order {report.exchange_order_id}")
+    return SendResult(ResultClass.ACCEPTED, report)
+
+
+def _failed(reply: Reply) -> SendResult | None:
+    """What a reply that is no success proves; None for a success."""
+    if reply.status is None:
+        result = ResultClass.UNKNOWN if reply.written else ResultClass.NOT_SENT
+        return SendResult(result, message=reply.error)
+    label, message = label_of(reply)
+    if reply.status in {200, 201} and not label:
+        return None
+    refused = 400 <= reply.status < 500 and label in REFUSED
+    return SendResult(
+        ResultClass.REFUSED if refused else ResultClass.UNKNOWN, label=label, message=message or f"HTTP {reply.status}"
+    )
+
+
+def _read(reply: Reply, read: Read) -> tuple[OrderReport | None, str]:
+    """The order in an answer that Gate calls a success, or why it cannot be read."""
+    body = reply.json()
+    if not isinstance(body, Mapping):
+        return None, "the answer is not a JSON object"
+    try:
+        return read(body), ""
+    except IntegrityError as error:
+        return None, str(error)

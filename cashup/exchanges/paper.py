@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from decimal import Decimal
 
 from cashup.errors import ExchangeRefused
 from cashup.exchanges.base import Connected, Disconnected
@@ -55,9 +56,21 @@ class PaperExchange:
         """Match the order; the answer is never UNKNOWN."""
         return self.account.place(request)
 
-    async def cancel(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
-        """Cancel; the order as it stands then, or None when the account has no such order."""
-        return self.account.cancel(symbol, exchange_order_id)
+    async def cancel(self, symbol: Symbol, order_id: str, *, expires_at: Millis | None = None) -> SendResult:
+        """Cancel; an order that has ended, or never was, is answered as UNKNOWN: ask for it."""
+        return self.account.cancel(symbol, order_id, expires_at=expires_at)
+
+    async def amend(
+        self,
+        symbol: Symbol,
+        order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        expires_at: Millis | None = None,
+    ) -> SendResult:
+        """Change a resting order, with the classes of `cancel`."""
+        return self.account.amend(symbol, order_id, quantity=quantity, price=price, expires_at=expires_at)
 
     async def find_order(self, symbol: Symbol, client_order_id: str) -> OrderReport | None:
         """The newest order with this client id, finished or not."""

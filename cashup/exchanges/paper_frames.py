@@ -28,7 +28,8 @@ def order_frame(report: OrderReport) -> Frame:
         "average_price": _text(report.average_price),
         "price": _text(report.price),
     }
-    key = f"{report.exchange_order_id}:{report.updated_at}:{report.filled}:{report.reason}"
+    terms = f"{report.filled}:{report.quantity}:{report.price}"
+    key = f"{report.exchange_order_id}:{report.updated_at}:{terms}:{report.reason}"
     return Frame(ORDERS, key, body)
 
 
@@ -73,7 +74,7 @@ def _order(body: Mapping[str, Any]) -> OrderReport:
         updated_at=body["updated_at"],
         quantity=_money(body["quantity"]),
         average_price=_money(body["average_price"]),
-        price=_money(body["price"]),
+        price=_money(body.get("price")),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from cashup.clock import Clock
@@ -106,6 +106,15 @@ class PaperVenue:
             account.changed(placed)
         return placed
 
+    def amend(self, placed: _Placed, request: OrderRequest) -> None:
+        """Give a resting order the terms of `request`, whose balance is reserved already."""
+        placed.updated_at = self.clock.now()
+        quantity, price = request.quantity or ZERO, request.price or ZERO
+        fills = self.matchers[request.symbol].amend(placed.match.id, quantity=quantity, price=price)
+        self._book(request.symbol, fills)
+        if not fills:
+            placed.account.changed(placed)
+
     def _book(self, symbol: Symbol, fills: Sequence[Fill]) -> None:
         """Give every fill to the account of its order, as a trade."""
         for fill in fills:
@@ -163,15 +172,73 @@ class PaperAccount:
         ended = report.done and report.filled == 0
         return SendResult(ResultClass.ENDED_AT_ENTRY if ended else ResultClass.ACCEPTED, report, message=report.reason)
 
-    def cancel(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
-        """Cancel an order; the order as it stands then, or None when the account has no such order."""
-        placed = self.placed.get(exchange_order_id)
+    def cancel(self, symbol: Symbol, order_id: str, *, expires_at: Millis | None = None) -> SendResult:
+        """Cancel a resting order, named by the venue's id or by ours."""
+        placed = self._resting(symbol, order_id, expires_at)
+        if isinstance(placed, SendResult):
+            return placed
+        self.venue.matchers[symbol].cancel(placed.match.id)
+        placed.updated_at = self.venue.clock.now()
+        self.changed(placed)
+        return SendResult(ResultClass.ACCEPTED, self.report(placed))
+
+    def amend(
+        self,
+        symbol: Symbol,
+        order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        expires_at: Millis | None = None,
+    ) -> SendResult:
+        """Give a resting order another quantity (all of it) or price, named by the venue's id or by ours."""
+        placed = self._resting(symbol, order_id, expires_at)
+        if isinstance(placed, SendResult):
+            return placed
+        new = replace(
+            placed.request,
+            quantity=placed.match.quantity if quantity is None else quantity,
+            price=placed.match.price if price is None else price,
+            expires_at=None,
+        )
+        if (new.quantity, new.price) == (placed.match.quantity, placed.match.price):
+            return SendResult(ResultClass.UNKNOWN, label="NO_CHANGE", message="the order has these terms already")
+        refusal = self._refusal(new) or self._hold(placed, new)
+        if refusal is not None:
+            label, message = refusal
+            return SendResult(ResultClass.REFUSED, label=label, message=message)
+        self.venue.amend(placed, new)
+        return SendResult(ResultClass.ACCEPTED, self.report(placed))
+
+    def _resting(self, symbol: Symbol, order_id: str, expires_at: Millis | None) -> _Placed | SendResult:
+        """The order when it rests, else what the venue answers instead."""
+        if expires_at is not None and self.venue.clock.now() > expires_at:
+            return SendResult(ResultClass.REFUSED, label="REQUEST_EXPIRED", message="it came after its own deadline")
+        placed = self.placed.get(order_id)
+        if placed is None:
+            named = [p for p in self.placed.values() if p.request.client_order_id == order_id and not p.match.done]
+            placed = named[-1] if named else None
         if placed is None or placed.request.symbol != symbol:
-            return None
-        if self.venue.matchers[symbol].cancel(exchange_order_id) is not None:
-            placed.updated_at = self.venue.clock.now()
-            self.changed(placed)
-        return self.report(placed)
+            return SendResult(ResultClass.UNKNOWN, label="ORDER_NOT_FOUND", message=f"there is no order {order_id}")
+        if placed.match.done:
+            label = "ORDER_CLOSED" if placed.match.reason == "filled" else "ORDER_CANCELLED"
+            return SendResult(ResultClass.UNKNOWN, label=label, message=f"order {order_id} is {placed.match.reason}")
+        return placed
+
+    def _hold(self, placed: _Placed, new: OrderRequest) -> tuple[str, str] | None:
+        """Hold what the new terms need beyond what is filled; Gate's label and a sentence when it is not there."""
+        quantity = new.quantity or ZERO
+        if quantity <= placed.match.filled:
+            return "INVALID_PARAM_VALUE", f"{placed.match.filled} are filled already"
+        asset, amount = self._needs(replace(new, quantity=quantity - placed.match.filled))
+        held = self.balances[asset]
+        more = amount - placed.reserved
+        if more > max(held.available, ZERO):
+            return "BALANCE_NOT_ENOUGH", f"{more} {asset} more are needed, {held.available} are available"
+        self._set(asset, held.available - more, held.reserved + more)
+        placed.reserved = amount
+        placed.request = new
+        return None
 
     def reports(self, symbol: Symbol | None = None) -> list[OrderReport]:
         """Every order ever placed (of one symbol), oldest first."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from cashup.orders.journal import Write
-from cashup.orders.state import Event, Order
+from cashup.orders.state import AmendAnswered, CancelAnswered, Event, Order
 from cashup.orders.tables import order_events
 from cashup.types import Millis, OrderReport, OrderState, SendResult, Trade, Wire
 
@@ -79,6 +79,8 @@ def _row(
 
 def _detail(event: Event) -> dict[str, Any]:
     """What the event says; the request and the answer with their hashes."""
+    if isinstance(event, CancelAnswered | AmendAnswered):
+        event = event.answer
     said = {f.name: getattr(event, f.name) for f in fields(event)}
     wire = said.pop("wire", None)
     return said | (_wire(wire) if isinstance(wire, Wire) else {})

@@ -233,27 +233,48 @@ async def test_an_order_behind_its_fence_is_refused(bench: Any) -> None:
 
 async def test_a_cancel_ends_an_order_and_frees_its_money(bench: Any) -> None:
     sent = await bench.exchange.place(bench.limit(BUY, "2", "95"))
-    report = await bench.exchange.cancel(BTC, sent.report.exchange_order_id)
-    assert (report.done, report.filled, report.reason) == (True, D(0), "cancelled")
+    answer = await bench.exchange.cancel(BTC, sent.report.exchange_order_id)
+    assert answer.result is ACCEPTED
+    assert (answer.report.done, answer.report.filled, answer.report.reason) == (True, D(0), "cancelled")
     assert (await bench.exchange.balances())["USDT"] == Balance(D(1000))
     assert list(await bench.exchange.open_orders()) == []
 
 
-async def test_a_cancel_that_loses_the_race_shows_the_fill(bench: Any) -> None:
+async def test_a_resting_order_is_cancelled_by_our_id_too(bench: Any) -> None:
+    request = bench.limit(BUY, "2", "95")
+    sent = await bench.exchange.place(request)
+    answer = await bench.exchange.cancel(BTC, request.client_order_id)
+    assert (answer.result, answer.report.exchange_order_id) == (ACCEPTED, sent.report.exchange_order_id)
+
+
+async def test_a_cancel_that_loses_the_race_proves_nothing_and_the_order_tells(bench: Any) -> None:
     sent = await bench.exchange.place(bench.limit(BUY, "2", "95"))
     await bench.advance()
-    report = await bench.exchange.cancel(BTC, sent.report.exchange_order_id)
+    answer = await bench.exchange.cancel(BTC, sent.report.exchange_order_id)
+    assert (answer.result, answer.label, answer.report) == (ResultClass.UNKNOWN, "ORDER_CLOSED", None)
+    report = await bench.exchange.fetch_order(BTC, sent.report.exchange_order_id)
     assert (report.done, report.filled, report.reason) == (True, D(2), "filled")
 
 
-async def test_a_second_cancel_shows_the_same_order(bench: Any) -> None:
+async def test_a_second_cancel_changes_nothing(bench: Any) -> None:
     sent = await bench.exchange.place(bench.limit(BUY, "2", "95"))
     first = await bench.exchange.cancel(BTC, sent.report.exchange_order_id)
-    assert await bench.exchange.cancel(BTC, sent.report.exchange_order_id) == first
+    second = await bench.exchange.cancel(BTC, sent.report.exchange_order_id)
+    assert (second.result, second.label) == (ResultClass.UNKNOWN, "ORDER_CANCELLED")
+    assert await bench.exchange.fetch_order(BTC, sent.report.exchange_order_id) == first.report
 
 
 async def test_a_cancel_of_an_unknown_order_says_nothing(bench: Any) -> None:
-    assert await bench.exchange.cancel(BTC, "999999") is None
+    answer = await bench.exchange.cancel(BTC, "999999")
+    assert (answer.result, answer.label, answer.report) == (ResultClass.UNKNOWN, "ORDER_NOT_FOUND", None)
+
+
+async def test_a_cancel_after_its_fence_is_refused(bench: Any) -> None:
+    sent = await bench.exchange.place(bench.limit(BUY, "2", "95"))
+    past = WallClock().now() - 1
+    answer = await bench.exchange.cancel(BTC, sent.report.exchange_order_id, expires_at=past)
+    assert (answer.result, answer.label) == (REFUSED, "REQUEST_EXPIRED")
+    assert len(await bench.exchange.open_orders()) == 1
 
 
 # -- looking up ---------------------------------------------------------------------------------------------------
@@ -366,6 +387,6 @@ async def test_frames_follow_a_resting_order_to_its_end(bench: Any) -> None:
 async def test_frames_tell_of_a_cancel(bench: Any) -> None:
     async with frames(bench) as until:
         sent = await bench.exchange.place(bench.limit(BUY, "2", "95"))
-        report = await bench.exchange.cancel(BTC, sent.report.exchange_order_id)
+        answer = await bench.exchange.cancel(BTC, sent.report.exchange_order_id)
         said = await until(ended)
-    assert said[-1] == report
+    assert said[-1] == answer.report

@@ -95,13 +95,13 @@ async def test_a_resting_order_holds_its_balance_until_it_is_cancelled():
     assert await exchange.balances() == {"USDT": Balance(D(710), D(290))}
     assert await exchange.open_orders() == [result.report]
     assert await exchange.find_order(ETH, "t-1") == result.report
-    report = await exchange.cancel(ETH, result.report.exchange_order_id)
+    report = (await exchange.cancel(ETH, result.report.exchange_order_id)).report
     assert report is not None
     assert (report.done, report.reason) == (True, "cancelled")
     assert await exchange.balances() == {"USDT": Balance(D(1000))}
     assert await exchange.finished_orders(ETH, 1_000, 1_000) == [report]
     assert await exchange.open_orders() == []
-    assert await exchange.cancel(ETH, "999") is None
+    assert (await exchange.cancel(ETH, "999")).label == "ORDER_NOT_FOUND"
 
 
 async def test_an_order_that_ends_at_once_says_so():

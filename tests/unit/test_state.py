@@ -11,6 +11,10 @@ from hypothesis import strategies as st
 
 from cashup.errors import IntegrityError
 from cashup.orders.state import (
+    AmendAnswered,
+    AmendLapsed,
+    AmendRequested,
+    CancelAnswered,
     CancelRefused,
     CancelRequested,
     Claimed,
@@ -18,6 +22,7 @@ from cashup.orders.state import (
     Lapsed,
     Order,
     ProvenAbsent,
+    Terms,
     apply,
 )
 from cashup.types import (
@@ -61,6 +66,15 @@ def sent(**how: str | None) -> Order:
     return apply(an_order(**how), Claimed())
 
 
+def told(order: Order, event: Event) -> Order:
+    """`order` after `event`; unchanged when the event says that more was filled than the order asks for."""
+    try:
+        return apply(order, event)
+    except IntegrityError:
+        assert order.quantity is not None
+        return order
+
+
 REPORTS = st.builds(
     a_report,
     st.integers(0, 12).map(Decimal),
@@ -78,6 +92,10 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     ANSWERS,
     REPORTS,
     TRADES,
+    ANSWERS.map(CancelAnswered),
+    ANSWERS.map(AmendAnswered),
+    st.just(AmendLapsed()),
+    st.builds(Terms, st.integers(1, 20).map(Decimal), st.just(Decimal(90))).map(AmendRequested),
 )
 ORDERS = st.builds(
     lambda order, state: replace(order, state=state),
@@ -89,7 +107,7 @@ ORDERS = st.builds(
 @given(ORDERS, st.lists(EVENTS, max_size=12))
 def test_every_event_is_answered_in_every_state_and_nothing_known_is_forgotten(order: Order, events: list[Event]):
     for event in events:
-        before, order = order, apply(order, event)
+        before, order = order, told(order, event)
         assert order.filled >= before.filled
         assert order.traded >= before.traded
         assert order.trade_ids >= before.trade_ids
@@ -101,10 +119,9 @@ def test_every_event_is_answered_in_every_state_and_nothing_known_is_forgotten(o
 @given(ORDERS, st.lists(EVENTS, max_size=8), EVENTS)
 def test_an_event_told_twice_is_told_once(order: Order, events: list[Event], event: Event):
     for earlier in events:
-        order = apply(order, earlier)
-    once = apply(order, event)
-    if not isinstance(event, CancelRequested | CancelRefused):
-        assert apply(once, event) == once
+        order = told(order, earlier)
+    once = told(order, event)
+    assert told(once, event) == once
 
 
 @st.composite
@@ -237,3 +254,170 @@ def test_news_of_another_order_is_an_error(change: dict[str, object]):
         apply(order, replace(a_trade(1, "1"), **change))
     with pytest.raises(IntegrityError):
         apply(order, replace(a_report(1), **change))
+
+
+# -- everything in every state -------------------------------------------------------------------------------------
+
+QUANTITIES = [Decimal(0), Decimal(4), Decimal(10), Decimal(11)]
+WORDS = ["open", "filled", "cancelled", "ioc"]
+TOLD: list[OrderReport] = [
+    a_report(filled, done=done, reason=reason) for filled in QUANTITIES for done in (False, True) for reason in WORDS
+]
+SAID = [SendResult(result, report) for result in ResultClass for report in (None, *TOLD)]
+EVERYTHING: list[Event] = [
+    Claimed(),
+    Lapsed(),
+    ProvenAbsent(),
+    CancelRequested(),
+    CancelRefused(),
+    *(AmendRequested(Terms(quantity, Decimal(90))) for quantity in QUANTITIES[1:]),
+    AmendLapsed(),
+    *TOLD,
+    *(a_trade(9, quantity) for quantity in QUANTITIES[1:]),
+    *SAID,
+    *map(CancelAnswered, SAID),
+    *map(AmendAnswered, SAID),
+]
+STARTS = [
+    replace(start, state=state, traded=known, reported=known, cancelling=cancelling, amending=amending)
+    for start in (an_order(), an_order(None, "1000"))
+    for state in OrderState
+    for known in QUANTITIES[:3]
+    for cancelling in (False, True)
+    for amending in (None, Terms(Decimal(12), Decimal(90)))
+]
+
+
+def overfills(order: Order, event: Event) -> bool:
+    """The event says that more was filled than the order and its amendment ask for."""
+    most = order.most
+    match event:
+        case Trade():
+            filled = order.traded + event.quantity
+        case OrderReport():
+            filled = event.filled
+        case (
+            SendResult(report=report)
+            | CancelAnswered(SendResult(report=report))
+            | AmendAnswered(SendResult(report=report))
+        ):
+            takes = not isinstance(event, SendResult) or event.result in (
+                ResultClass.ACCEPTED,
+                ResultClass.ENDED_AT_ENTRY,
+            )
+            filled = report.filled if report is not None and takes else Decimal(0)
+        case _:
+            return False
+    return most is not None and filled > most
+
+
+def test_every_event_in_every_state_keeps_what_must_hold():
+    refused = 0
+    for order in STARTS:
+        for event in EVERYTHING:
+            if overfills(order, event):
+                refused += 1
+                with pytest.raises(IntegrityError, match="stop the account"):
+                    apply(order, event)
+                continue
+            after = apply(order, event)
+            assert after.filled >= order.filled
+            assert after.traded == order.traded + (event.quantity if isinstance(event, Trade) else 0)
+            assert after.most is None or after.filled <= after.most
+            if order.state.terminal:
+                assert after.state is order.state
+                assert isinstance(event, OrderReport | Trade | SendResult | CancelAnswered | AmendAnswered) or (
+                    replace(after, reason="", amending=None, cancelling=False)
+                    == replace(order, reason="", amending=None, cancelling=False)
+                )
+            if order.state is not OrderState.PENDING_SEND:
+                assert after.state is not OrderState.PENDING_SEND
+            if after.state is OrderState.SENDING and order.state is not OrderState.SENDING:
+                assert (order.state, event) == (OrderState.PENDING_SEND, Claimed())
+            if after.state is OrderState.NOT_PLACED and not order.state.terminal:
+                assert isinstance(event, ProvenAbsent)
+    assert len(STARTS) * len(EVERYTHING) > 100_000
+    assert refused > 1000
+
+
+# -- cancels and amendments ----------------------------------------------------------------------------------------
+
+
+def resting(quantity: str = "10", price: str = "100") -> Order:
+    """A limit order that the venue has."""
+    request = OrderRequest(ID, BTC, Side.BUY, OrderType.LIMIT, quantity=Decimal(quantity), price=Decimal(price))
+    return apply(apply(Order.of(request), Claimed()), SendResult(ResultClass.ACCEPTED, with_terms(1, quantity, price)))
+
+
+def with_terms(at: int, quantity: str, price: str, filled: str = "0") -> OrderReport:
+    return OrderReport(
+        ID, "77", BTC, Side.BUY, Decimal(filled), False, "open", at, quantity=Decimal(quantity), price=Decimal(price)
+    )
+
+
+TO_TWELVE = AmendRequested(Terms(Decimal(12), Decimal(90)))
+LOST = SendResult(ResultClass.UNKNOWN, message="reset")
+
+
+def test_an_order_that_was_not_sent_is_cancelled_at_once():
+    order = apply(an_order(), CancelRequested())
+    assert order.state is OrderState.CANCELLED
+    assert apply(order, Claimed()).state is OrderState.CANCELLED
+
+
+@pytest.mark.parametrize("answer", [SendResult(ResultClass.UNKNOWN), SendResult(ResultClass.ACCEPTED, a_report(0))])
+def test_a_cancel_that_comes_before_the_answer_waits_until_the_order_is_known_to_rest(answer: SendResult):
+    order = apply(apply(sent(), CancelRequested()), answer)
+    assert order.state is (OrderState.UNKNOWN if answer.report is None else OrderState.PENDING_CANCEL)
+    assert apply(order, a_report(0)).state is OrderState.PENDING_CANCEL
+    assert apply(order, ProvenAbsent()).cancelling is (order.state is OrderState.PENDING_CANCEL)
+
+
+def test_a_lost_cancel_leaves_the_order_pending_and_a_race_ends_filled():
+    order = apply(resting(), CancelRequested())
+    assert apply(order, CancelAnswered(LOST)) == order
+    filled = apply(order, a_report(10, done=True, reason="filled"))
+    assert (filled.state, filled.cancelling) == (OrderState.FILLED, False)
+
+
+def test_an_amendment_holds_the_larger_quantity_until_the_answer():
+    order = apply(resting(), TO_TWELVE)
+    assert (order.quantity, order.most) == (10, 12)
+    assert apply(apply(order, a_trade(1, "10")), a_trade(2, "1")).state is OrderState.OPEN  # the new terms may stand
+    answered = apply(order, AmendAnswered(SendResult(ResultClass.ACCEPTED, with_terms(2, "12", "90"))))
+    assert (answered.quantity, answered.price, answered.amending) == (12, 90, None)
+
+
+@pytest.mark.parametrize("result", [ResultClass.REFUSED, ResultClass.NOT_SENT])
+def test_a_refused_amendment_changes_nothing(result: ResultClass):
+    assert replace(apply(apply(resting(), TO_TWELVE), AmendAnswered(SendResult(result))), reason="") == resting()
+
+
+def test_a_lost_answer_to_an_amendment_is_settled_by_what_the_order_says():
+    order = apply(apply(resting(), TO_TWELVE), AmendAnswered(LOST))
+    assert order.amending is not None
+    shown = apply(order, with_terms(2, "12", "90"))
+    assert (shown.quantity, shown.price, shown.amending) == (12, 90, None)
+    assert apply(order, AmendLapsed()).amending is None
+
+
+def test_an_older_word_does_not_bring_old_terms_back():
+    order = apply(apply(resting(), TO_TWELVE), with_terms(5, "12", "90"))
+    assert apply(order, with_terms(4, "10", "100")) == order
+
+
+def test_an_amendment_that_failed_while_all_was_filled_ends_the_order():
+    order = apply(apply(resting(), TO_TWELVE), a_trade(1, "10"))
+    assert order.state is OrderState.OPEN
+    assert apply(order, AmendAnswered(SendResult(ResultClass.REFUSED))).state is OrderState.FILLED
+
+
+@given(st.permutations([with_terms(1, "10", "100"), with_terms(2, "12", "90"), with_terms(2, "11", "95")]))
+def test_terms_do_not_depend_on_the_order_of_the_words(words: list[OrderReport]):
+    order = sent()
+    order = apply(
+        Order.of(OrderRequest(ID, BTC, Side.BUY, OrderType.LIMIT, Decimal(10), price=Decimal(100))), Claimed()
+    )
+    for word in words:
+        order = apply(order, word)
+    assert (order.quantity, order.price, order.terms_at) == (12, 90, 2)

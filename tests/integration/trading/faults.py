@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
 
 from cashup.errors import ExchangeTransient
 from cashup.exchanges.base import Connected, Disconnected, Exchange
@@ -32,9 +34,13 @@ class FaultyExchange:
     lose_answers: int = 0
     refuse_connections: int = 0
     break_reads: int = 0
+    lose_changes: int = 0
+    lose_change_answers: int = 0
     drop_frames: bool = False
     repeat_frames: int = 1
     placed: list[OrderRequest] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    amended: list[str] = field(default_factory=list)
     breaks: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def place(self, request: OrderRequest) -> SendResult:
@@ -78,8 +84,34 @@ class FaultyExchange:
     async def balances(self) -> Mapping[str, Balance]:
         return await self.inner.balances()
 
-    async def cancel(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
-        return await self.inner.cancel(symbol, exchange_order_id)
+    async def cancel(self, symbol: Symbol, order_id: str, *, expires_at: Millis | None = None) -> SendResult:
+        self.cancelled.append(order_id)
+        return await self._changed(self.inner.cancel(symbol, order_id, expires_at=expires_at))
+
+    async def amend(
+        self,
+        symbol: Symbol,
+        order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        expires_at: Millis | None = None,
+    ) -> SendResult:
+        self.amended.append(order_id)
+        inner = self.inner.amend(symbol, order_id, quantity=quantity, price=price, expires_at=expires_at)
+        return await self._changed(inner)
+
+    async def _changed(self, inner: Coroutine[Any, Any, SendResult]) -> SendResult:
+        """A cancel or an amendment: perhaps lost on its way there, perhaps on its way back."""
+        if self.lose_changes:
+            self.lose_changes -= 1
+            inner.close()
+            return SendResult(ResultClass.UNKNOWN, message="timeout")
+        result = await inner
+        if self.lose_change_answers:
+            self.lose_change_answers -= 1
+            return SendResult(ResultClass.UNKNOWN, message="connection reset")
+        return result
 
     async def find_order(self, symbol: Symbol, client_order_id: str) -> OrderReport | None:
         return None  # as Gate answers for an order that has ended
