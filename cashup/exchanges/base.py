@@ -73,6 +73,21 @@ class Exchange(Protocol):
         """
         ...
 
+    async def cancel_all(self, symbol: Symbol) -> Sequence[OrderReport]:
+        """Cancel everything that rests in one market, whoever placed it; the orders that it ended, as they then stand.
+
+        Raises ExchangeTransient or ExchangeRefused; what was cancelled is then unknown, and asking again does no harm.
+        """
+        ...
+
+    async def arm_countdown(self, seconds: int) -> Millis | None:
+        """Have the venue cancel everything that rests in so many seconds unless it is asked again; 0 calls it off.
+
+        When it would happen, in the venue's time; None when it was called off, or when the venue has no such thing.
+        Raises ExchangeTransient or ExchangeRefused.
+        """
+        ...
+
     async def find_order(self, symbol: Symbol, client_order_id: str) -> OrderReport | None:
         """The venue's lookup by client id. None proves nothing: venues forget finished orders."""
         ...

@@ -224,6 +224,18 @@ class GateExchange:
             return SendResult(ResultClass.NOT_SENT, label=error.code.upper(), message=str(error))
         return replace(classify_change(reply, self._report, order_id), wire=reply.wire)
 
+    async def cancel_all(self, symbol: Symbol) -> Sequence[OrderReport]:
+        """Cancel everything that rests in one market. Gate answers for each order; what it did not cancel rests on."""
+        fence = str(self.clock.now() + CHANGE_WITHIN)
+        query = {"currency_pair": await self._pair(symbol), "x-gate-exptime": fence}
+        answer = _content(await self._exchange("DELETE", "orders", query))
+        return [self._report(row) for row in answer if row.get("succeeded", True)]
+
+    async def arm_countdown(self, seconds: int) -> Millis | None:
+        """Arm Gate's countdown for all spot markets: 0 calls it off, otherwise at least 5. Each call starts it anew."""
+        answer = _content(await self._exchange("POST", "countdown_cancel_all", {"timeout": seconds}))
+        return int(answer["triggerTime"]) if seconds else None
+
     # -- streams ------------------------------------------------------------------------------------------------
 
     async def watch_candles(
@@ -290,7 +302,9 @@ class GateExchange:
     async def _get(self, path: str, query: Mapping[str, str], *, private: bool = True) -> Any:
         return _content(await self._exchange("GET", path, query, private=private))
 
-    async def _exchange(self, method: str, path: str, params: Mapping[str, str], *, private: bool = True) -> Reply:
+    async def _exchange(
+        self, method: str, path: str, params: Mapping[str, str | int], *, private: bool = True
+    ) -> Reply:
         if private:
             self._require_account()
         return await self._client.exchange(method, path, params, private=private)

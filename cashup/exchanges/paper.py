@@ -72,6 +72,16 @@ class PaperExchange:
         """Change a resting order, with the classes of `cancel`."""
         return self.account.amend(symbol, order_id, quantity=quantity, price=price, expires_at=expires_at)
 
+    async def cancel_all(self, symbol: Symbol) -> Sequence[OrderReport]:
+        """Cancel everything that rests in one market."""
+        resting = [report for report in self.account.reports(symbol) if not report.done]
+        answers = [self.account.cancel(symbol, report.exchange_order_id) for report in resting]
+        return [answer.report for answer in answers if answer.report is not None]
+
+    async def arm_countdown(self, seconds: int) -> Millis | None:
+        """Arm the countdown of the account, or call it off with 0; it falls due by the venue's clock."""
+        return self.account.arm_countdown(seconds)
+
     async def find_order(self, symbol: Symbol, client_order_id: str) -> OrderReport | None:
         """The newest order with this client id, finished or not."""
         found = [report for report in self.account.reports(symbol) if report.client_order_id == client_order_id]

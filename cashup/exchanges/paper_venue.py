@@ -56,6 +56,7 @@ class PaperVenue:
         self.clock = clock
         self.matchers = {market.symbol: Matcher(market, slippage=slippage) for market in markets}
         self.history: dict[tuple[Symbol, str], list[Candle]] = {}
+        self._accounts: list[PaperAccount] = []
         self._orders: dict[str, _Placed] = {}
         self._order_count = 0
         self._trade_count = 0
@@ -63,10 +64,14 @@ class PaperVenue:
 
     def open_account(self, balances: Mapping[str, Decimal]) -> PaperAccount:
         """A new account that holds `balances` (asset -> amount)."""
-        return PaperAccount(self, balances)
+        account = PaperAccount(self, balances)
+        self._accounts.append(account)
+        return account
 
     def move(self, symbol: Symbol, price: Decimal, liquidity: Decimal | None = None) -> None:
         """`symbol` trades at `price` now; resting orders that it reaches are filled."""
+        for account in self._accounts:
+            account.fall_due()
         self._book(symbol, self.matchers[symbol].move(price, liquidity))
 
     def publish(self, candle: Candle) -> None:
@@ -142,13 +147,14 @@ class PaperVenue:
 
 @dataclass(slots=True)
 class PaperAccount:
-    """One account: balances, orders and trades, all of them in memory."""
+    """One account: balances, orders and trades, all of them in memory. At `cancel_at` whatever rests is cancelled."""
 
     venue: PaperVenue
     opening: Mapping[str, Decimal]
     placed: dict[str, _Placed] = field(default_factory=dict)
     trades: list[Trade] = field(default_factory=list)
     balances: dict[str, Balance] = field(init=False)
+    cancel_at: Millis | None = None
     _listeners: list[asyncio.Queue[Frame]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -157,6 +163,7 @@ class PaperAccount:
 
     def place(self, request: OrderRequest) -> SendResult:
         """Place an order and say at once what became of it; its fills are the newest of `trades`."""
+        self.fall_due()
         refusal = self._refusal(request)
         if refusal is not None:
             label, message = refusal
@@ -212,6 +219,7 @@ class PaperAccount:
 
     def _resting(self, symbol: Symbol, order_id: str, expires_at: Millis | None) -> _Placed | SendResult:
         """The order when it rests, else what the venue answers instead."""
+        self.fall_due()
         if expires_at is not None and self.venue.clock.now() > expires_at:
             return SendResult(ResultClass.REFUSED, label="REQUEST_EXPIRED", message="it came after its own deadline")
         placed = self.placed.get(order_id)
@@ -240,8 +248,24 @@ class PaperAccount:
         placed.request = new
         return None
 
+    def arm_countdown(self, seconds: int) -> Millis | None:
+        """Cancel everything that rests in `seconds`, 0 for never; when that will be."""
+        self.fall_due()
+        self.cancel_at = self.venue.clock.now() + seconds * 1000 if seconds else None
+        return self.cancel_at
+
+    def fall_due(self) -> None:
+        """Cancel what rests if the countdown has run out."""
+        if self.cancel_at is None or self.venue.clock.now() < self.cancel_at:
+            return
+        self.cancel_at = None
+        for ident, placed in self.placed.items():
+            if not placed.match.done:
+                self.cancel(placed.request.symbol, ident)
+
     def reports(self, symbol: Symbol | None = None) -> list[OrderReport]:
         """Every order ever placed (of one symbol), oldest first."""
+        self.fall_due()
         return [self.report(p) for p in self.placed.values() if symbol is None or p.request.symbol == symbol]
 
     def report(self, placed: _Placed) -> OrderReport:

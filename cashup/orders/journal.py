@@ -99,7 +99,8 @@ ADD_ORDERS = Write(
     (
         *("client_order_id", "account", "deployment", "intent", "bar", "origin", "symbol", "side", "type"),
         *("quantity", "cost", "price", "time_in_force", "state", "exchange_order_id", "traded", "spent", "reported"),
-        *("fees", "reason", "reserved_asset", "reserved", "reduces", "limits", "created_at", "updated_at"),
+        *("fees", "reason", "reserved_asset", "reserved", "reduces", "flattens"),
+        *("limits", "created_at", "updated_at"),
     ),
 )
 CHANGE_ORDERS = Write(
@@ -274,7 +275,7 @@ def _claim() -> Prepared:
             orders.c.account == bindparam("account", type_=Text),
             orders.c.state == OrderState.PENDING_SEND.value,
             guard.c.held == 1,
-            ~_held_back(),
+            or_(orders.c.flattens, ~_held_back()),
         )
         .returning(orders.c.client_order_id, orders.c.account, orders.c.fence, orders.c.send_before)
         .cte("claimed")

@@ -27,7 +27,8 @@ from cashup.types import (
 class Record:
     """One order of a deployment. `reserved` is what the order still holds of `reserved_asset`.
 
-    It `reduces` when all that it can do is lead a position toward zero.
+    It `reduces` when all that it can do is lead a position toward zero, and `flattens` when an operator had it made for
+    that; no halt holds it back then.
     """
 
     order: Order
@@ -41,6 +42,7 @@ class Record:
     created_at: Millis
     updated_at: Millis
     reduces: bool = False
+    flattens: bool = False
     claimed_at: Millis | None = None
     send_before: Millis | None = None
     evidence: Any = None
@@ -88,6 +90,7 @@ class Record:
             "price": order.price,
             "time_in_force": order.time_in_force.value,
             "reduces": self.reduces,
+            "flattens": self.flattens,
             "reserved_asset": self.reserved_asset,
             "limits": self.limits,
             "created_at": self.created_at,
@@ -186,6 +189,7 @@ def read(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Record:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         reduces=row["reduces"],
+        flattens=row["flattens"],
         claimed_at=row["claimed_at"],
         send_before=row["send_before"],
         evidence=row["evidence"],

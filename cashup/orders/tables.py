@@ -67,6 +67,7 @@ orders = Table(
     Column("price", Money),
     Column("time_in_force", Text, nullable=False),
     Column("reduces", Boolean, nullable=False, server_default=text("false")),
+    Column("flattens", Boolean, nullable=False, server_default=text("false")),
     Column("state", Text, nullable=False),
     Column("exchange_order_id", Text),
     Column("traded", Money, nullable=False, server_default="0"),
@@ -95,8 +96,8 @@ orders = Table(
     ),
 )
 """`send_before` is the fence that the venue checks; `fence` the lease under which the claim was made. An order
-that `reduces` only leads a position toward zero. An order's reservation lies here as well as in the ledger, and is gone
-once it has ended and all its trades are booked."""
+that `reduces` only leads a position toward zero; one that `flattens` does so because an operator said so. An order's
+reservation lies here as well as in the ledger, and is gone once it has ended and all its trades are booked."""
 
 order_events = Table(
     "order_events",

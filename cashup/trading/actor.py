@@ -32,6 +32,7 @@ from cashup.trading.mailbox import Mailbox
 from cashup.trading.prices import Marks, Prices
 from cashup.trading.reconciliation import abandoned, accept, compare, missed, open_account, uncovered
 from cashup.trading.stream import AccountStream
+from cashup.trading.sweep import Sweeper
 from cashup.types import OrderState
 
 log = structlog.get_logger()
@@ -81,6 +82,7 @@ class AccountActor:
         self._emitted = emitted
         self._halts = Halts(engine, clock, emitted)
         self._mailbox = Mailbox(patience)
+        self._sweeper = Sweeper(account, exchange, engine, clock, self._mailbox.put, self._flatten)
         self._errands = Errands(exchange, clock, patience, self._mailbox.put)
         self._calls: deque[tuple[Work, asyncio.Future[Any]]] = deque()
         self._behind = False
@@ -135,12 +137,16 @@ class AccountActor:
         self._mailbox.wake()
         await future
 
+    def sweep(self) -> None:
+        """Somebody was killed: look at once whether there is something to do here."""
+        self._sweeper.wake()
+
     # -- a cycle --------------------------------------------------------------------------------------------------
 
     async def _cycle(self) -> None:
         lease = await self._take()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(lease.keep())]
+            tasks = [group.create_task(lease.keep()), group.create_task(self._sweeper.run())]
             inbox = Inbox(self._engine, self._lines, self.account)
             stream = AccountStream(self.exchange, inbox, self._clock, self._mailbox.put, self._reconnected)
             try:
@@ -297,6 +303,16 @@ class AccountActor:
             await self._halts.lift(Scope.ACCOUNT, self.account, CONTRADICTION, by=subject)
         self.state = AccountState.RECONCILING
         done.set_result(None)
+
+    async def _flatten(self, deployment: str) -> str | None:
+        if self.state is not AccountState.READY:
+            return f"account {self.account} is {self.state}: {self.message}"
+
+        async def work(desks: Desks) -> str | None:
+            return await desks.flatten(deployment)
+
+        waits: str | None = await self.call(work)
+        return waits
 
     def _reconnected(self) -> None:
         self._behind = True

@@ -8,7 +8,7 @@ order is ever planned beside one whose outcome is open.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -73,6 +73,13 @@ class Desk:
         turn.new_intents.append(intent)
         self.advance(turn)
         self.save(turn)
+
+    def begin(self, intent: Intent, orders: Iterable[OrderRequest], turn: Turn) -> None:
+        """Take an intent whose orders are known already."""
+        self.intents.append(intent)
+        turn.new_intents.append(intent)
+        for request in orders:
+            self._add(intent, request, turn)
 
     def advance(self, turn: Turn) -> None:
         """Go on with the oldest intent, and with the ones behind it as it ends."""
@@ -183,6 +190,8 @@ class Desk:
         intent.state = state
         intent.finished_at = turn.now
         turn.changed_intents[intent.deployment, intent.key] = intent
+        if intent.flattens:
+            return
         held = {symbol: position.quantity for symbol, position in self.book.positions.items()}
         priced = all(symbol in intent.marks for symbol, quantity in held.items() if quantity)
         turn.processed.append(
@@ -233,6 +242,7 @@ class Desk:
             created_at=turn.now,
             updated_at=turn.now,
             reduces=request.side is Side.SELL,  # on spot a sell comes out of what is held
+            flattens=intent.flattens,
         )
         intent.orders.append(record)
         self.records[record.id] = record

@@ -29,6 +29,7 @@ from cashup.storage.lines import Taken
 from cashup.trading.book import Book
 from cashup.trading.desk import Desk
 from cashup.trading.external import ExternalOrder, adopt, book_trade, load_external
+from cashup.trading.flatten import flatten
 from cashup.trading.intents import TIME_TO_LIVE, Intent, Request, answer
 from cashup.trading.ledger import Posting
 from cashup.trading.loading import find_record, limits_of, load_desks, load_free
@@ -146,6 +147,17 @@ class Desks:
             await self.load()
             return await self._repeated(deployment, request)
         return intent.answer()
+
+    async def flatten(self, deployment: str) -> str | None:
+        """Go on with selling all that a deployment holds; what it waits for, None when nothing is left to sell."""
+        desk = self.desks.get(deployment)
+        if desk is None:
+            return None
+        turn = self.turn()
+        turn.source = Source("operator", "flatten")
+        waits = flatten(desk, turn)
+        await self.commit(turn)
+        return waits
 
     def desk(self, deployment: str) -> Desk:
         """The desk of a deployment; raises NotFound when it was never given its capital."""

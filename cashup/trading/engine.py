@@ -145,6 +145,11 @@ class Engine:
         """An operator accepts what blocks the account; it is booked and compared again. Raises Conflict."""
         await (await self.actor(account)).accept(subject)
 
+    def sweep(self) -> None:
+        """A kill was committed: every account looks at once whether it concerns it."""
+        for actor in self._actors.values():
+            actor.sweep()
+
     async def _actor_of(self, deployment: str) -> AccountActor:
         account = self._accounts.get(deployment)
         if account is None:

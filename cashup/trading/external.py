@@ -66,6 +66,7 @@ class ExternalOrder:
             "reason": order.reason,
             "reserved": ZERO,
             "reduces": False,
+            "flattens": False,
             "limits": {},
             "created_at": self.created_at,
             "updated_at": now,

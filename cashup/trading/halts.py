@@ -7,12 +7,12 @@ all the halts that concern it, and ACTIVE when there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, true, update
+from sqlalchemy import ColumnElement, Executable, and_, delete, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -105,10 +105,21 @@ class Halts:
         self._clock = clock
         self._emitted = emitted
 
-    async def latch(self, scope: Scope, name: str, code: str, state: TradingState, reason: str, *, by: str) -> Halt:
+    async def latch(
+        self,
+        scope: Scope,
+        name: str,
+        code: str,
+        state: TradingState,
+        reason: str,
+        *,
+        by: str,
+        also: Sequence[Executable] = (),
+    ) -> Halt:
         """Hold orders back from now on. When this returns, no claim that disregards the halt is still to come.
 
-        The halt is committed first and by itself: whatever holds the leases' rows up cannot hold it up.
+        The halt is committed first and by itself, so that nothing that holds up the leases' rows can hold it up; `also`
+        are statements that become true with it.
         """
         halt = Halt(scope, name, code, state, reason, by, self._clock.now())
         detail = {"state": str(state), "reason": reason}
@@ -117,14 +128,16 @@ class Halts:
             changed = {column: added.excluded[column] for column in ("state", "reason", "by", "at")}
             await connection.execute(added.on_conflict_do_update(index_elements=list(halts.primary_key), set_=changed))
             await record(connection, at=halt.at, subject=by, action=f"halt.{code}", target=halt.target, detail=detail)
+            for statement in also:
+                await connection.execute(statement)
         async with transaction(self._database) as connection:
             await self._fence(connection, halt)
             await self._tell(connection, halt.row())
         self._emitted()
         return halt
 
-    async def lift(self, scope: Scope, name: str, code: str, *, by: str) -> None:
-        """Take a halt back. Raises NotFound when there is none."""
+    async def lift(self, scope: Scope, name: str, code: str, *, by: str, also: Sequence[Executable] = ()) -> None:
+        """Take a halt back. Raises NotFound when there is none; `also` as in `latch`."""
         at = self._clock.now()
         match = (halts.c.scope == scope.value) & (halts.c.name == name) & (halts.c.code == code)
         async with transaction(self._database) as connection:
@@ -134,6 +147,8 @@ class Halts:
             halt = Halt.of(dict(row))
             detail = {"reason": halt.reason, "by": halt.by, "at": halt.at}
             await record(connection, at=at, subject=by, action=f"unhalt.{code}", target=halt.target, detail=detail)
+            for statement in also:
+                await connection.execute(statement)
             await self._tell(connection, {**halt.row(), "state": str(TradingState.ACTIVE), "by": by, "at": at})
         self._emitted()
 
@@ -152,7 +167,7 @@ class Halts:
 
     async def _fence(self, connection: AsyncConnection, halt: Halt) -> None:
         """Wait for the claims that are under way, and let those fail that began before the halt was committed."""
-        lease, traded = account_leases.c, select(deployments.c.account).where(_concerns(halt.scope, halt.name))
+        lease, traded = account_leases.c, select(deployments.c.account).where(concerns(halt.scope, halt.name))
         concerned: ColumnElement[bool] = lease.account.in_(traded)
         if halt.scope is Scope.ACCOUNT:
             concerned = lease.account == halt.name
@@ -164,7 +179,7 @@ class Halts:
 
     async def _tell(self, connection: AsyncConnection, data: Mapping[str, Any]) -> None:
         scope, name = Scope(data["scope"]), data["name"]
-        query = select(deployments.c.name, deployments.c.account).where(_concerns(scope, name))
+        query = select(deployments.c.name, deployments.c.account).where(concerns(scope, name))
         streams = {f"account:{name}": None} if scope is Scope.ACCOUNT else {}
         for deployment, account in await connection.execute(query.order_by(deployments.c.name)):
             streams |= {f"deployment:{deployment}": None, f"account:{account}": None}
@@ -189,7 +204,7 @@ async def effective(connection: AsyncConnection, account: str) -> dict[str, list
     return found
 
 
-def _concerns(scope: Scope, name: str) -> ColumnElement[bool]:
+def concerns(scope: Scope, name: str) -> ColumnElement[bool]:
     """True for the deployments that a halt of this scope and name concerns."""
     match scope:
         case Scope.ALL:

@@ -24,6 +24,9 @@ from cashup.types import Millis, Symbol
 TIME_TO_LIVE: Millis = 120_000
 """How long after its arrival an intent may still send orders."""
 
+FLATTEN = "flatten:"
+"""How the keys of intents begin that an operator's flatten made; a strategy may not use it."""
+
 _LONGEST_KEY = 64
 _MOST_DIGITS = 34
 
@@ -98,6 +101,11 @@ class Intent:
         """The key, unique within the deployment."""
         return self.request.key
 
+    @property
+    def flattens(self) -> bool:
+        """True when an operator had it made: it decides no bar, and no halt holds its orders back."""
+        return self.key.startswith(FLATTEN)
+
     def new_row(self) -> dict[str, Any]:
         """The row that `ADD_INTENTS` writes."""
         return {
@@ -148,6 +156,8 @@ def parse_request(key: Any, bar: Any, targets: Any, rebalance: Any = None) -> Re
     """A request from JSON, floats as they are printed. Raises UsageError with what is wrong; nothing is stored then."""
     if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
         raise UsageError(f"an intent's key is a text of 1 to {_LONGEST_KEY} characters")
+    if key.startswith(FLATTEN):
+        raise UsageError(f"an intent's key may not begin with {FLATTEN}, which is an operator's")
     if type(bar) is not int or not 0 <= bar < 1 << 53:
         raise UsageError("an intent's bar is the bar's open time in milliseconds")
     if not isinstance(targets, dict) or not targets:

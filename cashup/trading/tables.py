@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Identity, Index, Integer, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Table,
+    Text,
+    text,
+)
 
 from cashup.storage.database import Money, json_column, metadata, moment
 
@@ -117,6 +129,24 @@ ledger_entries = Table(
     Index("ix_ledger_entries_account_asset", "account", "asset", "deployment", "kind"),
 )
 """Double entry: the amounts of one transaction sum to zero per asset. Never updated, never deleted."""
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("flatten", Boolean, nullable=False),
+    Column("external", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("message", Text, nullable=False, server_default=""),
+    json_column("markets"),
+    moment("started_at"),
+    moment("updated_at"),
+    CheckConstraint("state IN ('cancelling', 'waiting', 'flattening', 'done')", name="state"),
+    Index("ix_sweeps_undone", "account", postgresql_where=text("state <> 'done'")),
+)
+"""What a kill has to do on each account, from the commit that latched it until it is lifted."""
 
 equity = Table(
     "equity",

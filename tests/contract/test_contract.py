@@ -390,3 +390,23 @@ async def test_frames_tell_of_a_cancel(bench: Any) -> None:
         answer = await bench.exchange.cancel(BTC, sent.report.exchange_order_id)
         said = await until(ended)
     assert said[-1] == answer.report
+
+
+async def test_cancel_all_ends_whatever_rests_in_the_market(bench: Any) -> None:
+    for price in ("80", "81"):
+        await bench.exchange.place(bench.limit(Side.BUY, "1", price))
+    ended = await bench.exchange.cancel_all(BTC)
+    assert [(report.done, report.reason, report.filled) for report in ended] == [(True, "cancelled", Decimal(0))] * 2
+    assert await bench.exchange.open_orders() == []
+    assert await bench.exchange.cancel_all(BTC) == []
+
+
+async def test_a_countdown_is_armed_and_called_off(bench: Any) -> None:
+    now = WallClock().now()
+    due = await bench.exchange.arm_countdown(30)
+    assert due is not None
+    assert 29_000 <= due - now <= 60_000
+    again = await bench.exchange.arm_countdown(60)
+    assert again is not None
+    assert again > due
+    assert await bench.exchange.arm_countdown(0) is None

@@ -36,6 +36,8 @@ class FaultyExchange:
     break_reads: int = 0
     lose_changes: int = 0
     lose_change_answers: int = 0
+    break_cancels: int = 0
+    break_countdowns: int = 0
     drop_frames: bool = False
     repeat_frames: int = 1
     placed: list[OrderRequest] = field(default_factory=list)
@@ -112,6 +114,18 @@ class FaultyExchange:
             self.lose_change_answers -= 1
             return SendResult(ResultClass.UNKNOWN, message="connection reset")
         return result
+
+    async def cancel_all(self, symbol: Symbol) -> Sequence[OrderReport]:
+        if self.break_cancels:
+            self.break_cancels -= 1
+            raise ExchangeTransient("502")
+        return await self.inner.cancel_all(symbol)
+
+    async def arm_countdown(self, seconds: int) -> Millis | None:
+        if self.break_countdowns:
+            self.break_countdowns -= 1
+            raise ExchangeTransient("502")
+        return await self.inner.arm_countdown(seconds)
 
     async def find_order(self, symbol: Symbol, client_order_id: str) -> OrderReport | None:
         return None  # as Gate answers for an order that has ended
