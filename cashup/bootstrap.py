@@ -29,6 +29,8 @@ from cashup.storage.redis import create_redis
 from cashup.storage.servers import open_servers
 from cashup.trading.deployments import Deployments
 from cashup.trading.engine import Engine
+from cashup.trading.halts import Halts
+from cashup.trading.kill import KillSwitch
 from cashup.types import Mode
 from cashup.users.accounts import Account, Accounts
 from cashup.users.passwords import Passwords
@@ -53,6 +55,8 @@ class Gateway:
     feed: Feed
     engine: Engine
     deployments: Deployments
+    halts: Halts
+    kills: KillSwitch
     relay: Relay
     events: Events
     lag: LoopLag
@@ -88,6 +92,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             stack.push_async_callback(end, begin(name, work))
         engine = Engine(database, clock, feed, venues.private, emitted=relay.wake)
         stack.push_async_callback(engine.stop)
+        halts = Halts(database, clock, relay.wake)
         gateway = Gateway(
             settings=settings,
             clock=clock,
@@ -100,6 +105,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             feed=feed,
             engine=engine,
             deployments=Deployments(database, engine, tokens, clock, relay.wake),
+            halts=halts,
+            kills=KillSwitch(database, clock, halts, engine.sweep),
             relay=relay,
             events=events,
             lag=lag,

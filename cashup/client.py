@@ -194,6 +194,31 @@ class Client:
         """Wish the deployment to stop."""
         return cast(Row, self._call("POST", f"/deployments/{quote(name)}/stop"))
 
+    def halts(self) -> list[Row]:
+        """Every halt that is latched."""
+        return cast(list[Row], self._call("GET", "/halts"))
+
+    def kills(self) -> list[Row]:
+        """Every kill, and how far it is on each account."""
+        return cast(list[Row], self._call("GET", "/kills"))
+
+    def kill(self, scope: str, name: str = "", *, flatten: bool, external: bool = False, reason: str = "") -> Row:
+        """Kill a deployment, account or user by name, or all."""
+        body = {"scope": scope, "name": name, "flatten": flatten, "external": external, "reason": reason}
+        return cast(Row, self._call("POST", "/kills", body))
+
+    def unkill(self, scope: str, name: str = "") -> None:
+        """Lift a kill."""
+        self._call("DELETE", "/kills", params={"scope": scope, "name": name})
+
+    def flatten(self, deployment: str) -> Row:
+        """Cancel what rests of a deployment and sell what it holds."""
+        return cast(Row, self._call("POST", f"/deployments/{quote(deployment)}/flatten"))
+
+    def flattening(self, deployment: str) -> Row:
+        """How far that is."""
+        return cast(Row, self._call("GET", f"/deployments/{quote(deployment)}/flatten"))
+
     def new_attempt(self, name: str) -> Attempt:
         """Begin an attempt; older ones of the same deployment lose their fence."""
         row = cast(Row, self._call("POST", f"/deployments/{quote(name)}/attempts"))

@@ -321,3 +321,52 @@ async def test_the_docs_are_served_from_this_machine(url: str) -> None:
         assert "https://" not in page.text
         (script,) = [part.split('"')[0] for part in page.text.split('src="')[1:]]
         assert (await anybody.get(script)).status_code == 200
+
+
+async def login(api: Api, gateway: Gateway, name: str, role: Role) -> str:
+    """A new person's token."""
+    await gateway.people.create(name, "correct horse battery", role, by="admin")
+    body = {"name": name, "password": "correct horse battery"}
+    return str((await api.ok("POST", "/auth/login", body))["access_token"])
+
+
+async def test_a_trader_kills_what_is_theirs_and_an_admin_kills_everything(
+    api: Api, gateway: Gateway, worker: dict[str, Any]
+) -> None:
+    tom, eva = await login(api, gateway, "tom", Role.TRADER), await login(api, gateway, "eva", Role.VIEWER)
+    own = {"notebook": "x.ipynb", "account": "demo", "capital": "1", "symbols": [BTC], "timeframe": "1h"}
+    assert (await api("PUT", "/deployments/toms", own, token=tom)).status_code == 200
+    mine, yours = {"scope": "deployment", "name": "toms"}, {"scope": "deployment", "name": "demo"}
+    assert (await api("POST", "/kills", mine, token=eva)).status_code == 403
+    for body in (yours, {"scope": "all"}, {"scope": "account", "name": "demo"}, {"scope": "user", "name": "admin"}):
+        assert (await api("POST", "/kills", body, token=tom)).status_code == 403
+    assert (await api("POST", "/deployments/demo/flatten", token=tom)).status_code == 403
+    for body in (mine, {"scope": "user", "name": "tom"}):
+        assert (await api("POST", "/kills", body, token=tom)).status_code == 201
+    assert (await api("POST", "/kills", {"scope": "all", "reason": "enough"})).status_code == 201
+    assert (await api("DELETE", "/kills?scope=all", token=tom)).status_code == 403
+    assert (await api("DELETE", "/kills?scope=deployment&name=toms", token=tom)).status_code == 204
+    halts = (await api("GET", "/halts", token=eva)).json()
+    assert [(halt["scope"], halt["name"], halt["by"]) for halt in halts] == [
+        ("user", "tom", "tom"),
+        ("all", "", "admin"),
+    ]
+    async with asyncio.timeout(20):
+        while any(account["state"] != "done" for kill in await api.ok("GET", "/kills") for account in kill["accounts"]):
+            await asyncio.sleep(0.05)
+    assert (await api("DELETE", "/kills?scope=all")).status_code == 204
+    assert (await api("DELETE", "/kills?scope=all")).status_code == 404
+
+
+async def test_a_kill_that_cannot_be_is_explained(api: Api, worker: dict[str, Any]) -> None:
+    for body, status in (
+        ({"scope": "deployment", "name": "nobody"}, 404),
+        ({"scope": "deployment"}, 422),
+        ({"scope": "all", "name": "demo"}, 422),
+        ({"scope": "account", "name": "demo", "external": True}, 422),
+        ({"scope": "moon"}, 422),
+    ):
+        assert (await api("POST", "/kills", body)).status_code == status
+    assert await api.ok("GET", "/halts") == []
+    assert (await api("GET", "/deployments/demo/flatten")).status_code == 404
+    assert (await api.ok("POST", "/deployments/demo/flatten"))["state"] in ("cancelling", "done")

@@ -135,6 +135,20 @@ def test_an_account_is_stored_by_whoever_is_logged_in(cli: Cli) -> None:
     assert "does not answer" in complaint(cli("account", "list", **where), 1)
 
 
+def test_everything_is_killed_and_unkilled(cli: Cli) -> None:
+    with cli.gateway() as (_, said):
+        where = {"CASHUP_GATEWAY_URL": said["url"]}
+        assert cli("user", "login", stdin=said["admin_password"], **where).returncode == 0
+        killed = json.loads(cli("kill", "--all", "--reason", "a drill", "--json", **where).stdout)
+        assert (killed["scope"], killed["reason"], killed["by"], killed["accounts"]) == ("all", "a drill", "admin", [])
+        assert "everything may trade again" in cli("unkill", "--all", **where).stderr
+        assert "not" in complaint(cli("unkill", "--all", **where), 1)
+        assert "no deployment nobody" in complaint(cli("kill", "--deployment", "nobody", **where), 1)
+        assert "no deployment nobody" in complaint(cli("flatten", "nobody", **where), 1)
+        assert "one of --deployment" in complaint(cli("kill", "--all", "--user", "admin", **where), 2)
+        assert "one of --deployment" in complaint(cli("kill", **where), 2)
+
+
 def test_servers_that_are_not_there_are_named(cli: Cli, tmp_path: Path) -> None:
     nowhere = f"postgresql://nobody@/nothing?host={tmp_path}"
     assert "CASHUP_DATABASE_URL" in complaint(cli("user", "list", CASHUP_DATABASE_URL=nowhere), 1)
