@@ -92,11 +92,22 @@ class Accounts:
         for currency, amount in balances.items():
             if not amount.is_finite() or amount < 0:
                 raise Conflict(f"a deposit of {amount} {currency} is not possible; give a number of zero or more")
-            account.credit(currency, amount)
-            self.deposits[currency] = self.deposits.get(currency, ZERO) + amount
+            self.transfer(account, currency, amount)
         self._by_key[account.key] = account
         self._by_name[name] = account
         return account
+
+    def transfer(self, account: Account, currency: str, amount: Decimal) -> None:
+        """Deposit `amount`, or withdraw it when it is below zero; refused when it is not there."""
+        available = account.holding(currency).available
+        if available + amount < 0:
+            raise Refusal("BALANCE_NOT_ENOUGH", f"Not enough balance: {available} {currency} available")
+        account.credit(currency, amount)
+        self.deposits[currency] = self.deposits.get(currency, ZERO) + amount
+
+    def owner(self, key: str) -> Account | None:
+        """The account of an API key, or None."""
+        return self._by_key.get(key)
 
     def with_key(self, key: str) -> Account:
         """The account of an API key; refused when there is none."""

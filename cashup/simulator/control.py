@@ -7,7 +7,15 @@ A request may carry an `id`, which its answer repeats. Requests:
 - `step` with `close` (the open time of the bar to close; default the open one) -> `stepped` with the state. A bar that
   is closed already is not closed again, so a repeated step does nothing.
 - `account.create` with `name` and `balances` (currency -> text) -> `account` with `uid`, `key` and `secret`.
-- `book` -> what the venue holds: balances, orders and trades per account, the market's pool, fees and deposits.
+- `book`, for one `account` (its name) or for all -> what the venue holds: balances and how they changed, orders (with
+  `received_at`, when the request that made it arrived) and trades per account, the market's pool, fees and deposits.
+- `requests`, of one `account` or of all -> the `writes` and `reads` that the venue has seen (the newest ones: see the
+  server's `keep`), refused ones too, and the `violations` of rate limits: when, in which scope, over how many.
+- `fault.set` with `name` (of the kind), and as it likes: facts to match (`what method path pair account text side
+  channel event page`; * and ? stand for anything), the kind's options, `nth`, `count` (null: until cleared),
+  `probability` and `lasts` (seconds) -> `fault` as it is switched on.
+- `fault.clear` with `fault` (its number) or without (all) -> like `fault.list`.
+- `fault.list` -> the faults that are on (`active`), the newest `struck` with what they met, and all `kinds`.
 
 An error is answered by `{"type": "error", "code", "message"}`.
 """
@@ -16,7 +24,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -24,8 +33,10 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from cashup.errors import CashUpError, UsageError
+from cashup.simulator.faults.board import Faults
 from cashup.simulator.limits import RateLimits
 from cashup.simulator.orders import order_row, text_of, trade_row
+from cashup.simulator.register import Register, Seen
 from cashup.simulator.streams import Streams
 from cashup.simulator.venue import Venue
 from cashup.types import Millis
@@ -34,16 +45,22 @@ from cashup.types import Millis
 class Control:
     """Serves `/control` to whoever knows the token."""
 
-    def __init__(self, venue: Venue, streams: Streams, limits: RateLimits) -> None:
+    def __init__(self, venue: Venue, streams: Streams, limits: RateLimits, faults: Faults, register: Register) -> None:
         self.venue = venue
         self.streams = streams
         self.limits = limits
+        self.faults = faults
+        self.register = register
         self.token = secrets.token_urlsafe(32)
         self._requests: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "state": lambda request: self.state(),
             "step": self.step,
             "account.create": self.create_account,
-            "book": lambda request: self.book(),
+            "book": self.book,
+            "requests": self.requests,
+            "fault.set": self.set_fault,
+            "fault.clear": self.clear_faults,
+            "fault.list": lambda request: self.list_faults(),
         }
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
@@ -131,9 +148,9 @@ class Control:
             "secret": account.secret,
         }
 
-    def book(self) -> dict[str, Any]:
+    def book(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Everything the venue holds, without keys."""
-        venue = self.venue
+        venue, wanted = self.venue, request.get("account")
         accounts = {
             account.name: {
                 "uid": account.uid,
@@ -141,16 +158,52 @@ class Control:
                     currency: {"available": text_of(balance.available), "locked": text_of(balance.reserved)}
                     for currency, balance in account.balances().items()
                 },
-                "orders": [order_row(order) for order in venue.orders.values() if order.account is account],
-                "trades": [trade_row(trade) for trade in venue.trades if trade.order.account is account],
+                "changes": [change.row() for change in venue.changes[account.uid]],
+                "orders": [
+                    order_row(order) | {"received_at": order.received}
+                    for order in venue.orders.values()
+                    if order.account is account
+                ],
+                "trades": [trade_row(trade) for trade in venue.traded[account.uid]],
             }
             for account in venue.accounts
+            if wanted in {None, account.name}
         }
         sums = {"pool": venue.pool, "fees": venue.fees, "deposits": venue.accounts.deposits}
         return {
             "type": "book",
             "accounts": accounts,
             **{name: {currency: text_of(value) for currency, value in sum_.items()} for name, sum_ in sums.items()},
+        }
+
+    def requests(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What customers asked for."""
+        wanted = request.get("account")
+
+        def rows(seen: Iterable[Seen]) -> list[dict[str, Any]]:
+            return [one.row() for one in seen if wanted in {None, one.account}]
+
+        violations = [asdict(violation) for violation in self.limits.offences]
+        writes, reads = rows(self.register.writes), rows(self.register.reads)
+        return {"type": "requests", "writes": writes, "reads": reads, "violations": violations}
+
+    def set_fault(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Switch a fault on."""
+        settings = {str(name): value for name, value in request.items() if name not in {"type", "id", "name"}}
+        return self.faults.set(str(request.get("name")), **settings).row() | {"type": "fault"}
+
+    def clear_faults(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Switch one fault off, or all."""
+        self.faults.clear(request.get("fault"))
+        return self.list_faults()
+
+    def list_faults(self) -> dict[str, Any]:
+        """What is on, what has struck, and what there is."""
+        return {
+            "type": "faults",
+            "active": [fault.row() for fault in self.faults.active],
+            "struck": list(self.faults.struck),
+            "kinds": [kind.row() for kind in self.faults.kinds.values()],
         }
 
 

@@ -43,12 +43,12 @@ def read_order(body: Mapping[str, Any], market: Market, price: Decimal) -> tuple
     return OrderRequest(text, market.symbol, side, kind, quantity=amount, price=limit, time_in_force=tif), text
 
 
-def read_amendment(body: Mapping[str, Any], order: SimOrder) -> tuple[Decimal, Decimal, str | None]:
+def read_amendment(body: Mapping[str, Any], order: SimOrder, market: Market) -> tuple[Decimal, Decimal, str | None]:
     """The amount and price that an amend body asks for, and its amend_text.
 
     Raises Refusal with Gate's label for whatever is wrong with it.
     """
-    match, market = order.match, order.market
+    match = order.match
     if match.quantity is None or match.price is None:
         raise _invalid("only limit orders can be amended")
     quantity, price = match.quantity, match.price

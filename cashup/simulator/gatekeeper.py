@@ -25,10 +25,12 @@ Handler = Callable[[web.Request], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What serves one path, and the status of its success."""
+    """What serves one path, and the status of its success. `private` wants a signature; `what` names what it does."""
 
     handler: Handler
     status: int = 200
+    private: bool = True
+    what: str = ""
 
 
 PLACING = frozenset(
@@ -42,6 +44,8 @@ PLACING = frozenset(
 """What shares the limit on placing and amending."""
 
 ACCOUNT = web.RequestKey("account", Account)
+ENDS = web.RequestKey("ends", str)
+"""Why an order that this request places ends as soon as it is taken; not set when it does not."""
 RECEIVED = web.RequestKey("received", int)
 BODY: web.RequestKey[Any] = web.RequestKey("body", object)
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from cashup.simulator.accounts import Account
-from cashup.simulator.orders import SimOrder, SimTrade, order_event, pair_of, text_of, trade_row
+from cashup.simulator.orders import SimOrder, SimTrade, order_event, text_of, trade_row
 from cashup.types import Market, Millis
 
 ORDERS = "spot.orders"
@@ -42,6 +42,11 @@ class BalanceChange:
     available: Decimal
     locked: Decimal
 
+    def row(self) -> dict[str, Any]:
+        """As the control channel shows it."""
+        money = {name: text_of(getattr(self, name)) for name in ("change", "freeze_change", "available", "locked")}
+        return {"id": self.id, "time": self.time, "currency": self.currency, "kind": self.kind, **money}
+
 
 def holdings_of(account: Account, market: Market) -> Holdings:
     """Available and locked, before something happens."""
@@ -64,8 +69,8 @@ def balance_changes(account: Account, market: Market, before: Holdings, kind: st
     return changes
 
 
-def balance_notice(account: Account, market: Market, change: BalanceChange) -> Notice:
-    """The record for `spot.balances`."""
+def balance_notice(account: Account, pair: str, change: BalanceChange) -> Notice:
+    """The record for `spot.balances`; `pair` is the market it comes from, if it does."""
     record = {
         "timestamp": str(change.time // 1000),
         "timestamp_ms": str(change.time),
@@ -78,7 +83,7 @@ def balance_notice(account: Account, market: Market, change: BalanceChange) -> N
         "freeze_change": text_of(change.freeze_change),
         "change_type": change.kind,
     }
-    return Notice(account, BALANCES, pair_of(market), record)
+    return Notice(account, BALANCES, pair, record)
 
 
 def trade_notice(trade: SimTrade) -> Notice:

@@ -71,7 +71,7 @@ class AccountApi:
                 "locked": text_of(holding.locked),
                 "update_id": holding.updates,
             }
-            for currency, holding in request[ACCOUNT].holdings.items()
+            for currency, holding in self.venue.holdings(request[ACCOUNT]).items()
             if wanted in {None, currency}
         ]
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from cashup.simulator.accounts import Account
 from cashup.simulator.entry import read_amendment, read_order
-from cashup.simulator.gatekeeper import ACCOUNT, RECEIVED, Gatekeeper, Route
+from cashup.simulator.gatekeeper import ACCOUNT, ENDS, RECEIVED, Gatekeeper, Route
 from cashup.simulator.orders import SimOrder, order_row, pair_of
 from cashup.simulator.query import page, span
 from cashup.simulator.refusals import Refusal
@@ -148,11 +148,12 @@ class OrderApi:
     def _place(self, request: web.Request, body: Mapping[str, Any]) -> SimOrder:
         market = self.venue.market_of(str(body.get("currency_pair", "")))
         order, text = read_order(body, market, self.venue.price(market.symbol))
-        return self.venue.place(request[ACCOUNT], order, text, received=request[RECEIVED])
+        ends = request.get(ENDS)
+        return self.venue.place(request[ACCOUNT], order, text, received=request[RECEIVED], ends=ends)
 
     def _amend(self, account: Account, ident: str, body: Mapping[str, Any]) -> SimOrder:
         order = self._live(account, ident, str(body.get("currency_pair", "")))
-        quantity, price, text = read_amendment(body, order)
+        quantity, price, text = read_amendment(body, order, self.venue.markets[order.market.symbol])
         return self.venue.amend(account, order, quantity, price, text)
 
     def _cancel(self, account: Account, ident: str, pair: str) -> SimOrder:

@@ -107,7 +107,7 @@ class PublicApi:
             "max_quote_amount": text_of(MAX_COST),
             "amount_precision": digits(market.lot),
             "precision": digits(market.tick),
-            "trade_status": "tradable",
+            "trade_status": self.venue.status[market.symbol],
             "sell_start": 0,
             "buy_start": 0,
             "type": "normal",

@@ -8,14 +8,19 @@ import time
 from types import TracebackType
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from cashup.errors import Unavailable, UsageError
+from cashup.simulator.call import PREFIX, Call
 from cashup.simulator.control import Control
-from cashup.simulator.gatekeeper import ACCOUNT, Gatekeeper, Route, rate_headers, require, trace_id
+from cashup.simulator.faults.board import Fault, Faults, Layer
+from cashup.simulator.faults.catalogue import KINDS
+from cashup.simulator.faults.schedule import Schedule
+from cashup.simulator.gatekeeper import Gatekeeper, Route
 from cashup.simulator.limits import RateLimits
+from cashup.simulator.past import Past
 from cashup.simulator.refusals import Refusal
+from cashup.simulator.register import Register
 from cashup.simulator.rest_account import AccountApi
 from cashup.simulator.rest_orders import OrderApi
 from cashup.simulator.rest_public import PublicApi
@@ -23,15 +28,14 @@ from cashup.simulator.streams import Streams
 from cashup.simulator.venue import Venue
 from cashup.types import Millis
 
-PREFIX = "/api/v4"
-
 
 class Simulator:
     """A running simulator. `async with Simulator(venue) as simulator:` listens at `simulator.url`.
 
     `speed` replays that many bars per second from the first moment; None is lockstep: the market stands still until the
-    control channel steps it. `port` 0 takes a free one. `trigger_text` writes countdown times
-    as text. Raises Unavailable when the port is taken.
+    control channel steps it. `port` 0 takes a free one. `trigger_text` writes countdown times as
+    text. `keep` is how many requests are remembered for whoever checks. Faults come from `faults.set`, the control
+    channel or a `schedule`; `seed` decides what is left to chance. Raises Unavailable when the port is taken.
     """
 
     def __init__(
@@ -43,6 +47,9 @@ class Simulator:
         speed: float | None = None,
         rate_limit: bool = True,
         trigger_text: bool = False,
+        keep: int = 50_000,
+        seed: int = 0,
+        schedule: Schedule | None = None,
     ) -> None:
         if speed is not None and speed <= 0:
             raise UsageError("the speed is in bars per second and above zero; leave it out for lockstep")
@@ -50,12 +57,16 @@ class Simulator:
         self.host = host
         self.port = port
         self.speed = speed
+        self.schedule = schedule
         self.trigger_text = trigger_text
         # A replayed hour is an hour for the limits, and while the market stands the wall's seconds count.
         self.limits = RateLimits(lambda: self._elapsed() + venue.simulated, enforce=rate_limit)
         self.gatekeeper = Gatekeeper(venue.accounts, venue.clock, self.limits)
-        self.streams = Streams(venue, self.gatekeeper)
-        self.control = Control(venue, self.streams, self.limits)
+        self.faults = Faults(KINDS, self, venue.clock, seed=seed)
+        self.streams = Streams(venue, self.gatekeeper, self.faults)
+        self.register = Register(keep)
+        self.past = Past(venue)
+        self.control = Control(venue, self.streams, self.limits, self.faults, self.register)
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -87,11 +98,14 @@ class Simulator:
         self._runner = runner
         self.port = runner.addresses[0][1]
         self._tasks = [asyncio.create_task(self.streams.beat()), asyncio.create_task(self._watch_countdowns())]
+        if self.schedule is not None:
+            self._tasks.append(asyncio.create_task(self._misbehave(self.schedule)))
         if self.speed is not None:
             self._tasks.append(asyncio.create_task(self._replay(self.speed)))
 
     async def stop(self) -> None:
         """Close every connection and the port."""
+        self.faults.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,6 +130,12 @@ class Simulator:
             await asyncio.sleep(max(0.0, due - loop.time()))
             self.streams.stepped(self.venue.step())
 
+    async def _misbehave(self, schedule: Schedule) -> None:
+        """Switch on what the schedule plans, when it does."""
+        for planned in schedule:
+            await asyncio.sleep(planned.wait)
+            self.faults.set(planned.kind, **planned.settings)
+
     async def _watch_countdowns(self) -> None:
         """Fire the countdowns, within a few milliseconds of their time on the venue's clock."""
         while True:
@@ -129,14 +149,14 @@ class Simulator:
     def _app(self) -> web.Application:
         app = web.Application()
         for path, handler in PublicApi(self.venue).routes().items():
-            app.router.add_get(PREFIX + path, self._endpoint(Route(handler), private=False), allow_head=False)
+            app.router.add_get(PREFIX + path, self._endpoint(Route(handler, private=False)), allow_head=False)
         orders = OrderApi(self.venue, self.gatekeeper, trigger_text=self.trigger_text)
         for (method, path), route in {**AccountApi(self.venue).routes(), **orders.routes()}.items():
-            app.router.add_route(method, PREFIX + path, self._endpoint(route, private=True))
+            app.router.add_route(method, PREFIX + path, self._endpoint(route))
         for path in ("/ws/v4/", "/ws/v4"):
-            app.router.add_get(path, self.streams.handle)
+            app.router.add_get(path, self._endpoint(Route(self.streams.handle, private=False, what="connect")))
         app.router.add_get("/control", self.control.handle)
-        app.router.add_route("*", "/{path:.*}", self._endpoint(Route(_nowhere), private=False))
+        app.router.add_route("*", "/{path:.*}", self._endpoint(Route(_nowhere, private=False)))
         app.on_shutdown.append(self._leave)
         return app
 
@@ -144,28 +164,21 @@ class Simulator:
         with contextlib.suppress(ConnectionError):
             await self.streams.close()
 
-    def _endpoint(self, route: Route, *, private: bool) -> Any:
-        """Gate's outer layer around a handler: signature, limits, error bodies and response headers."""
+    def _endpoint(self, route: Route) -> Any:
+        """The way of one request: plain, unless a fault strikes it."""
 
         async def serve(request: web.Request) -> web.StreamResponse:
-            arrived = self.venue.clock.now()
-            headers = {"X-Gate-Trace-Id": trace_id(), "X-In-Time": str(arrived * 1000)}
-            if "X-Client-Request-Id" in request.headers:
-                headers["X-Client-Request-Id"] = request.headers["X-Client-Request-Id"]
+            call = Call(request, route, self.gatekeeper)
+            fault: Fault | None = None
             try:
-                account = await self.gatekeeper.private(request) if private else None
-                if account is not None:
-                    request[ACCOUNT] = account
-                usage = await self.gatekeeper.count(request, account)
-                headers |= rate_headers(usage)
-                require(usage)
-                content, status = await route.handler(request), route.status
-            except Refusal as refusal:
-                content, status = refusal.body(), refusal.status
-            answer = web.Response(body=orjson.dumps(content), status=status, content_type="application/json")
-            answer.headers.update(headers)
-            answer.headers["X-Out-Time"] = str(self.venue.clock.now() * 1000)
-            return answer
+                if self.faults.awaits(Layer.REQUEST):
+                    fault = self.faults.draw(Layer.REQUEST, await call.facts())
+                if fault is None:
+                    return await call.answer()
+                answer: web.StreamResponse = await fault.kind.apply(call, fault, self)
+                return answer
+            finally:
+                self.register.note(call, "" if fault is None else fault.kind.name)
 
         return serve
 

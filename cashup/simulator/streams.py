@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from aiohttp import WSMsgType, web
 
+from cashup.simulator.accounts import Account
+from cashup.simulator.faults.board import Faults, Layer
 from cashup.simulator.gatekeeper import WINDOW, Gatekeeper
 from cashup.simulator.notices import Notice
 from cashup.simulator.orders import pair_of, text_of
@@ -25,11 +27,47 @@ ALL = "!all"
 Topic = tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PrivateFrame:
+    """One message for a private channel of one account."""
+
+    account: Account
+    channel: str
+    pair: str
+    records: list[dict[str, Any]]
+
+    def facts(self) -> dict[str, str]:
+        """What faults are matched with."""
+        record = self.records[0]
+        return {
+            "channel": self.channel,
+            "account": self.account.name,
+            "pair": self.pair,
+            "text": str(record.get("text", "")),
+            "side": str(record.get("side", "")),
+            "event": str(record.get("event", "")),
+        }
+
+
+def private_frames(notices: Sequence[Notice]) -> list[PrivateFrame]:
+    """Records that follow each other on one channel of one customer travel in one message, as Gate sends them."""
+    frames: list[PrivateFrame] = []
+    for notice in notices:
+        last = frames[-1] if frames else None
+        if last and (last.account, last.channel, last.pair) == (notice.account, notice.channel, notice.pair):
+            last.records.append(notice.record)
+        else:
+            frames.append(PrivateFrame(notice.account, notice.channel, notice.pair, [notice.record]))
+    return frames
+
+
 class _Connection:
     """One client: what it subscribed to, and its way out. A client that does not read is cut off."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
         self.socket = socket
+        self.transport = transport
+        self.muted = False
         self.topics: set[Topic] = set()
         self.outbox: asyncio.Queue[bytes] = asyncio.Queue(maxsize=10_000)
         self._closing: asyncio.Task[bool] | None = None
@@ -43,6 +81,11 @@ class _Connection:
             if self._closing is None:
                 self._closing = asyncio.create_task(self.socket.close(code=1008, message=b"too slow"))
 
+    def abort(self) -> None:
+        """Break off, without a goodbye."""
+        if self.transport is not None:
+            self.transport.abort()
+
     async def write(self) -> None:
         """Send what is queued, in order, until the connection ends."""
         while not self.socket.closed:
@@ -53,19 +96,21 @@ class _Connection:
 class Streams:
     """Every WebSocket client, and what they are told."""
 
-    def __init__(self, venue: Venue, gatekeeper: Gatekeeper, *, heartbeat: float = 2.0) -> None:
+    def __init__(self, venue: Venue, gatekeeper: Gatekeeper, faults: Faults, *, heartbeat: float = 2.0) -> None:
         self.venue = venue
         self.gatekeeper = gatekeeper
+        self.faults = faults
         self.heartbeat = heartbeat
         self._connections: set[_Connection] = set()
         self._changed = asyncio.Event()
+        self._held: list[PrivateFrame] = []
         venue.notify = self.tell
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one client until it leaves."""
         socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20)
         await socket.prepare(request)
-        connection = _Connection(socket)
+        connection = _Connection(socket, request.transport)
         self._connections.add(connection)
         writer = asyncio.create_task(connection.write())
         try:
@@ -104,10 +149,54 @@ class Streams:
         asyncio.get_running_loop().call_soon(self._push, notices)
 
     def _push(self, notices: list[Notice]) -> None:
-        # Records that follow each other on one channel of one customer travel in one message, as Gate sends them.
-        for (uid, channel, pair), group in groupby(notices, lambda n: (str(n.account.uid), n.channel, n.pair)):
-            records = [notice.record for notice in group]
-            self._publish([(channel, uid, ALL), (channel, uid, pair)], channel, records)
+        frames = private_frames(notices)
+        if not self.faults.awaits(Layer.FRAME):
+            for frame in frames:
+                self.deliver(frame)
+            return
+        while frames:
+            frame = frames.pop(0)
+            fault = self.faults.draw(Layer.FRAME, frame.facts())
+            if fault is None:
+                self.deliver(frame)
+            else:
+                fault.kind.apply(self, frame, frames, fault)
+
+    def deliver(self, frame: PrivateFrame) -> None:
+        """Send a frame to whoever of its customer follows it, and behind it what it overtook."""
+        uid = str(frame.account.uid)
+        topics = [(frame.channel, uid, ALL), (frame.channel, uid, frame.pair)]
+        self._publish(topics, frame.channel, frame.records)
+        for held in [held for held in self._held if held.account is frame.account]:
+            self.release(held)
+
+    def hold(self, frame: PrivateFrame) -> None:
+        """Keep a frame back until the next one of its customer."""
+        self._held.append(frame)
+
+    def release(self, frame: PrivateFrame) -> None:
+        """Send a frame that was kept back, if it still is."""
+        if frame in self._held:
+            self._held.remove(frame)
+            self.deliver(frame)
+
+    def announce_upgrade(self) -> None:
+        """Tell every client that its connection closes soon."""
+        notice = {"type": "upgrade", "msg": "The connection will soon be closed due to a service upgrade"}
+        frame = orjson.dumps(self._envelope("", "update") | notice)
+        for connection in self._connections:
+            connection.send(frame)
+
+    def hang_up(self) -> None:
+        """Break every connection off."""
+        for connection in list(self._connections):
+            connection.abort()
+
+    def mute(self) -> None:
+        """Send nothing more over the connections that stand, but pongs."""
+        for connection in self._connections:
+            connection.topics.clear()
+            connection.muted = True
 
     def stepped(self, step: Step) -> None:
         """Tell subscribers of each market that its bar closed and that the next one opened, in this order."""
@@ -174,6 +263,8 @@ class Streams:
         if channel == "spot.ping":
             connection.send(orjson.dumps(self._envelope("spot.pong", "", error=None, result=None)))
             return
+        if connection.muted:
+            return
         error = self._apply(connection, frame, channel, event)
         answer = self._envelope(channel, event, id=frame.get("id"), payload=frame.get("payload"))
         answer |= {"result": {"status": "fail"}, "error": error} if error else {"result": {"status": "success"}}
@@ -201,12 +292,19 @@ class Streams:
             if channel in PRIVATE and refusal.label != "INVALID_CURRENCY_PAIR":
                 return {"code": 4, "message": orjson.dumps(refusal.body()).decode() + "\n"}
             return {"code": 2, "message": str(refusal)}
-        if event == "subscribe":
-            connection.topics |= topics
-        else:
+        if event == "unsubscribe":
             connection.topics -= topics
+        elif channel not in PRIVATE or not self._silenced(frame, channel):
+            connection.topics |= topics
         self._changed.set()
         return None
+
+    def _silenced(self, frame: Mapping[str, Any], channel: str) -> bool:
+        """True when a fault keeps this subscription from bringing anything."""
+        if not self.faults.awaits(Layer.SUBSCRIPTION):
+            return False
+        facts = {"channel": channel, "account": self.gatekeeper.stream(frame).name}
+        return self.faults.draw(Layer.SUBSCRIPTION, facts) is not None
 
     def _private(self, frame: Mapping[str, Any], channel: str) -> set[Topic]:
         uid = str(self.gatekeeper.stream(frame).uid)

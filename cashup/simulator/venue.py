@@ -15,7 +15,7 @@ from decimal import Decimal
 from cashup.clock import Clock, WallClock
 from cashup.errors import NotFound, UsageError
 from cashup.exchanges.matching import Fill, Matcher, MatchOrder
-from cashup.simulator.accounts import Account, Accounts
+from cashup.simulator.accounts import Account, Accounts, Holding
 from cashup.simulator.countdown import Countdowns
 from cashup.simulator.notices import (
     BalanceChange,
@@ -29,9 +29,12 @@ from cashup.simulator.notices import (
 )
 from cashup.simulator.orders import SimOrder, SimTrade, pair_of
 from cashup.simulator.refusals import Refusal
+from cashup.simulator.skew import SkewedClock
 from cashup.simulator.tape import Tape
 from cashup.types import ZERO, Candle, FeeIn, Market, Millis, OrderRequest, Side, Symbol, TimeInForce
 
+TRADABLE, UNTRADABLE = "tradable", "untradable"
+"""Gate's words for a market that takes orders, and for one that does not."""
 CHANGES = 10_000
 """How many changes of balances are remembered for each customer."""
 
@@ -75,11 +78,13 @@ class Venue:
     ) -> None:
         self.tape = tape
         self.strict_text = strict_text
-        self.clock = clock or WallClock()
+        self.clock = SkewedClock(clock or WallClock())
         # Gate takes its fee from what is received.
         self.markets = {symbol: replace(markets[symbol], fee_in=FeeIn.RECEIVED) for symbol in tape.symbols}
         self.by_pair = {pair_of(market): market for market in self.markets.values()}
         self.accounts = Accounts()
+        self.status = dict.fromkeys(self.markets, TRADABLE)
+        self.remember: Callable[[SimOrder], None] | None = None
         self.notify: Callable[[list[Notice]], None] = lambda notices: None
         self.first = min(1, len(tape) - 1) if start is None else tape.position(start)
         if self.first >= len(tape):
@@ -167,12 +172,38 @@ class Venue:
         if candle.volume:
             self._publish(candle.symbol, Side.BUY, candle.close, candle.volume)
 
+    def change_market(self, market: Market) -> None:
+        """Give a market other rules; orders that rest keep theirs."""
+        self.markets[market.symbol] = self.by_pair[pair_of(market)] = market
+        self._matchers[market.symbol].market = market
+
+    def holdings(self, account: Account) -> dict[str, Holding]:
+        """What an account owns, by currency."""
+        return account.holdings
+
+    def transfer(self, account: Account, currency: str, amount: Decimal) -> None:
+        """Move money in, or out when `amount` is below zero. Raises Refusal when it is not there."""
+        self.accounts.transfer(account, currency, amount)
+        holding = account.holding(currency)
+        kind, held = "deposit" if amount > 0 else "withdraw", (holding.available, holding.locked)
+        change = BalanceChange(holding.updates, self.clock.now(), currency, kind, amount, ZERO, *held)
+        self.changes[account.uid].append(change)
+        self._tell([balance_notice(account, "", change)])
+
     # -- orders -------------------------------------------------------------------------------------------------
 
-    def place(self, account: Account, request: OrderRequest, text: str, *, received: Millis | None = None) -> SimOrder:
+    def place(
+        self,
+        account: Account,
+        request: OrderRequest,
+        text: str,
+        *,
+        received: Millis | None = None,
+        ends: str | None = None,
+    ) -> SimOrder:
         """Match an order that passed the entry checks; refused when the market halted or the money is not there.
 
-        `received` is when its request arrived (default: now).
+        `received` is when its request arrived (default: now). `ends` ends it unmatched, for this reason.
         """
         self.require_open(request.symbol)
         if self.strict_text and (account.uid, text) in self._texts:
@@ -184,9 +215,13 @@ class Venue:
         before = holdings_of(account, market)
         self._lock(order, request.cost if request.cost is not None else request.quantity or ZERO, request.price)
         self._resting[match.id] = order
-        fills = self._matchers[market.symbol].submit(match)
-        if match.reason in {"poc", "fok"}:
-            self._release(order)
+        fills: list[Fill] = []
+        if ends is None:
+            fills = self._matchers[market.symbol].submit(match)
+        else:
+            match.done, match.reason = True, ends
+        if ends is None and match.reason in {"poc", "fok"}:
+            self._unlock(order)
             raise _ended_at_entry(match.reason)
         self.orders[match.id] = order
         self._texts.add((account.uid, text))
@@ -264,6 +299,8 @@ class Venue:
         """Refuse what would trade in a market that does not."""
         if self.halted:
             raise Refusal("INVALID_CURRENCY_PAIR", "The market is closed: the replay has ended")
+        if self.status[symbol] != TRADABLE:
+            raise Refusal("INVALID_CURRENCY_PAIR", f"Trading of {symbol} is suspended")
 
     # -- booking ------------------------------------------------------------------------------------------------
 
@@ -316,7 +353,9 @@ class Venue:
         """Record what an order changed in its owner's balances; the notices of it."""
         changes = balance_changes(order.account, order.market, before, kind, order.updated)
         self.changes[order.account.uid].extend(changes)
-        return [balance_notice(order.account, order.market, change) for change in changes]
+        if self.remember is not None:
+            self.remember(order)
+        return [balance_notice(order.account, order.pair, change) for change in changes]
 
     def _tell(self, notices: list[Notice]) -> None:
         if notices:
@@ -345,11 +384,15 @@ class Venue:
         self.pool[received_in] = self.pool.get(received_in, ZERO) - received
         self.fees[received_in] = self.fees.get(received_in, ZERO) + fill.fee
 
-    def _release(self, order: SimOrder) -> None:
-        """An order ended: it locks nothing any more."""
+    def _unlock(self, order: SimOrder) -> None:
+        """An order rests no more: give back what it has set aside."""
         self._resting.pop(order.match.id, None)
         order.account.unlock(order.lock_currency, order.locked)
         order.locked = ZERO
+
+    def _release(self, order: SimOrder) -> None:
+        """An order that the venue had taken ended."""
+        self._unlock(order)
         self.ended[order.account.uid].append(order)
 
     def _publish(

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
 
+import aiohttp
 import numpy as np
 import pytest
 
@@ -24,6 +25,7 @@ from cashup.simulator.tape import Tape
 from cashup.simulator.venue import Venue
 from cashup.strategies.bars import Bars
 from cashup.types import Candle, OrderRequest, OrderType, Side, Symbol, TimeInForce
+from tests.contract.gate_client import Client
 
 BTC = Symbol("BTC/USDT")
 START = 1_735_689_600_000
@@ -150,3 +152,11 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     made = SimulatorBench(await start_simulator()) if request.param == "simulator" else PaperBench()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def client(simulator: Simulator) -> AsyncIterator[Client]:
+    """A bare client of an account of its own, with 1000 USDT and 2 BTC."""
+    account = simulator.venue.accounts.create("client", {"USDT": Decimal(1000), "BTC": Decimal(2)})
+    async with aiohttp.ClientSession() as session:
+        yield Client(simulator, session, account)

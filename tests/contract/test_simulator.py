@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
@@ -24,13 +23,6 @@ from tests.contract.gate_client import ORDER, Client
 
 START = 1_735_689_600_000
 HOUR = 3_600_000
-
-
-@pytest.fixture
-async def client(simulator: Simulator) -> AsyncIterator[Client]:
-    account = simulator.venue.accounts.create("client", {"USDT": Decimal(1000), "BTC": Decimal(2)})
-    async with aiohttp.ClientSession() as session:
-        yield Client(simulator, session, account)
 
 
 # -- HTTP ---------------------------------------------------------------------------------------------------------

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
 import aiohttp
 import pytest
 
-from cashup.simulator.server import Simulator
 from tests.contract.conftest import start_simulator
 from tests.contract.gate_client import ORDER, Client, limit
 
 PAIR = "currency_pair=BTC_USDT"
-
-
-@pytest.fixture
-async def client(simulator: Simulator) -> AsyncIterator[Client]:
-    account = simulator.venue.accounts.create("client", {"USDT": Decimal(1000), "BTC": Decimal(2)})
-    async with aiohttp.ClientSession() as session:
-        yield Client(simulator, session, account)
 
 
 async def balance(client: Client, currency: str) -> tuple[str, str]:
