@@ -16,6 +16,7 @@ from benchmarks.engines import engines
 from benchmarks.lake import lake
 from benchmarks.measure import ROOT, cashup, home, pss_mib, run, spread
 from benchmarks.notebook import import_, seen
+from benchmarks.orders import order_path
 from benchmarks.sweep import sweep, sweep_dask
 from benchmarks.validation import validation, walkforward
 from cashup.cli.stack import Market, Stack
@@ -161,6 +162,7 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "validation": validation,
     "lake": lake,
     "stack": stack,
+    "order_path": order_path,
     "worker": worker,
     "demo_warm": demo_warm,
     "demo_cold": demo_cold,
