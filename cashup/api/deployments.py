@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cashup.api.access import DeploymentReader, GatewayParts, Reader, Trader
 from cashup.api.answers import Rows
+from cashup.strategies.limits import Limits, Protection
 from cashup.trading import views
 from cashup.trading.deployments import Spec
 
@@ -17,14 +18,6 @@ router = APIRouter()
 
 _TRADING: list[Any] = ["trading"]
 _STRATEGY: list[Any] = ["strategy"]
-
-
-class LimitsBody(BaseModel):
-    """What the deployment may do at most."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    max_order_cost: Decimal | None = Field(None, gt=0, description="the most one order may add, in quote currency")
 
 
 class DeploymentBody(BaseModel):
@@ -38,7 +31,8 @@ class DeploymentBody(BaseModel):
     capital: Decimal = Field(gt=0, le=Decimal(10) ** 15, max_digits=34)
     symbols: list[str] | None = Field(None, max_length=100)
     timeframe: str | None = Field(None, max_length=8)
-    limits: LimitsBody = Field(default_factory=LimitsBody)
+    limits: Limits = Field(default_factory=Limits)
+    protections: list[Protection] = Field(default_factory=list, max_length=20)
 
     @field_validator("capital", mode="before")
     @classmethod
@@ -49,11 +43,12 @@ class DeploymentBody(BaseModel):
 
     def spec(self) -> Spec:
         """As it is stored."""
-        limits = {name: f"{value:f}" for name, value in self.limits.model_dump(exclude_none=True).items()}
-        document = self.model_dump(mode="python", exclude_none=True) | {
+        document = self.model_dump(mode="python", exclude_none=True, exclude={"protections"}) | {
             "capital": f"{self.capital:f}",
-            "limits": limits,
+            "limits": self.limits.row(),
         }
+        if self.protections:
+            document["protections"] = [protection.row() for protection in self.protections]
         return Spec(self.notebook, self.account, self.capital, document)
 
 

@@ -89,6 +89,8 @@ class Feed:
         self._redis = redis
         self._channels: dict[tuple[str, Symbol, str], Channel] = {}
         self._marks: dict[tuple[str, Symbol], Decimal] = {}
+        self._marked_at: dict[tuple[str, Symbol], float] = {}
+        self._last_closes: dict[tuple[str, Symbol], tuple[Millis, Decimal]] = {}
         self._tasks: dict[Channel, asyncio.Task[None]] = {}
         self._closed: asyncio.Queue[tuple[Channel, Candle]] = asyncio.Queue()
         self._publisher: asyncio.Task[None] | None = None
@@ -102,6 +104,12 @@ class Feed:
             return self._marks[venue, symbol]
         except KeyError:
             raise ExchangeTransient(f"there is no price of {symbol} on {venue} yet; watch it first") from None
+
+    def quoted(self, venue: str, symbol: Symbol) -> tuple[Millis | None, Decimal | None]:
+        """How many milliseconds ago the newest price arrived, and the close of the last closed bar."""
+        at, closed = self._marked_at.get((venue, symbol)), self._last_closes.get((venue, symbol))
+        age = None if at is None else round((time.monotonic() - at) * 1000)
+        return age, None if closed is None else closed[1]
 
     def channels(self) -> Sequence[Channel]:
         """Every channel, for health and dashboards."""
@@ -185,6 +193,7 @@ class Feed:
         channel.newest = candle
         channel.newest_at = time.monotonic()
         self._marks[channel.venue, channel.symbol] = candle.close
+        self._marked_at[channel.venue, channel.symbol] = channel.newest_at
         if candle.closed and candle.time > (channel.last_closed or 0):
             self._close_bar(channel, candle)
         channel.wake()
@@ -203,6 +212,9 @@ class Feed:
 
     def _close_bar(self, channel: Channel, candle: Candle) -> None:
         channel.closed.append(candle)
+        name, ends = (channel.venue, channel.symbol), candle.time + channel.duration
+        if ends >= self._last_closes.get(name, (0, None))[0]:  # a symbol may be watched in several timeframes
+            self._last_closes[name] = (ends, candle.close)
         self._closed.put_nowait((channel, candle))
         if self._publisher is None:
             self._publisher = begin("feed publisher", self._publish())

@@ -27,10 +27,11 @@ from cashup.orders.patience import Patience
 from cashup.storage.lines import Lines
 from cashup.trading.desks import Desks
 from cashup.trading.errands import Errands
-from cashup.trading.halts import CONTRADICTION, Halts, Scope, TradingState
+from cashup.trading.halts import CONTRADICTION, Halts, Scope
 from cashup.trading.mailbox import Mailbox
 from cashup.trading.prices import Marks, Prices
 from cashup.trading.reconciliation import abandoned, accept, compare, missed, open_account, uncovered
+from cashup.trading.risk import TradingState
 from cashup.trading.stream import AccountStream
 from cashup.trading.sweep import Sweeper
 from cashup.types import OrderState

@@ -8,7 +8,7 @@ order is ever planned beside one whose outcome is open.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -21,7 +21,7 @@ from cashup.trading.book import Book, apply_trade
 from cashup.trading.intents import Intent, IntentState
 from cashup.trading.ledger import Posting, post_trade
 from cashup.trading.planner import Plan, decide, plan_increases, plan_reductions
-from cashup.trading.risk import Limits
+from cashup.trading.rules import Rules
 from cashup.trading.tables import books, positions
 from cashup.trading.turn import ADD_EQUITY, Turn
 from cashup.types import ZERO, Millis, OrderRequest, OrderState, Side, Symbol, Trade
@@ -59,8 +59,7 @@ class Desk:
     quote: str
     capital: Decimal
     book: Book
-    limits: Limits = field(default_factory=Limits)
-    limits_row: Mapping[str, Any] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
     decided: Millis | None = None
     intents: deque[Intent] = field(default_factory=deque)
     records: dict[str, Record] = field(default_factory=dict)
@@ -162,7 +161,8 @@ class Desk:
         self.book = self.book.with_targets(verdict.targets)
         intent.state = IntentState.SELLING
         turn.changed_intents[intent.deployment, intent.key] = intent
-        self._order(intent, plan_reductions(verdict.sizing, self.book, turn.markets, limits=self.limits), turn)
+        standing = turn.standing(self.deployment, known)
+        self._order(intent, plan_reductions(verdict.sizing, self.book, turn.markets, standing=standing), turn)
         return True
 
     def _marks(self, intent: Intent, turn: Turn) -> dict[Symbol, Decimal] | None:
@@ -184,7 +184,8 @@ class Desk:
         intent.state = IntentState.BUYING
         turn.changed_intents[intent.deployment, intent.key] = intent
         if intent.sizing is not None:
-            self._order(intent, plan_increases(intent.sizing, self.book, turn.markets, limits=self.limits), turn)
+            standing = turn.standing(self.deployment, intent.marks)
+            self._order(intent, plan_increases(intent.sizing, self.book, turn.markets, standing=standing), turn)
 
     def _end(self, intent: Intent, state: IntentState, turn: Turn) -> None:
         intent.state = state
@@ -238,7 +239,7 @@ class Desk:
             bar=intent.request.bar,
             reserved_asset=asset,
             reserved=amount,
-            limits=self.limits_row,
+            limits=self.rules.row,
             created_at=turn.now,
             updated_at=turn.now,
             reduces=request.side is Side.SELL,  # on spot a sell comes out of what is held

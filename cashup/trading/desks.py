@@ -32,9 +32,11 @@ from cashup.trading.external import ExternalOrder, adopt, book_trade, load_exter
 from cashup.trading.flatten import flatten
 from cashup.trading.intents import TIME_TO_LIVE, Intent, Request, answer
 from cashup.trading.ledger import Posting
-from cashup.trading.loading import find_record, limits_of, load_desks, load_free
+from cashup.trading.loading import find_record, load_desks, load_free
 from cashup.trading.mailbox import News
+from cashup.trading.oversight import Oversight
 from cashup.trading.prices import Prices
+from cashup.trading.rules import Rules
 from cashup.trading.tables import intents
 from cashup.trading.turn import Turn
 from cashup.types import ZERO, Market, Millis, OrderReport, OrderRequest, OrderState, Symbol, Trade
@@ -82,11 +84,13 @@ class Desks:
         self._patience = patience
         self._emitted = emitted
         self._known: OrderedDict[str, Record] = OrderedDict()
+        self.oversight = Oversight(account, self.desks, prices)
 
     async def load(self) -> None:
         """Read everything from the tables."""
         async with self._engine.connect() as connection:
             self.desks = await load_desks(connection, self.account)
+            await self.oversight.load(connection, self.desks, self._clock.now())
             self.free = await load_free(connection, self.account)
             self.external = await load_external(connection, self.account)
         self._known.clear()
@@ -105,7 +109,8 @@ class Desks:
 
     def turn(self) -> Turn:
         """A new turn, now."""
-        return Turn(self.account, self._clock.now(), self.markets, self._prices.of, self._patience)
+        now = self._clock.now()
+        return Turn(self.account, now, self.markets, self._prices.of, self._patience, self.oversight.watch(now))
 
     async def commit(self, turn: Turn, attempt: tuple[str, int] | None = None) -> None:
         """Make the turn true. After any error memory must be loaded again."""
@@ -114,6 +119,7 @@ class Desks:
         commit = turn.finish()
         await self._journal.commit(commit, attempt=attempt)
         self._emitted()
+        self.oversight.made(turn.new_orders.values())
         for record in turn.new_orders.values():
             self._remember(record)
         if turn.external:
@@ -194,7 +200,7 @@ class Desks:
             desk = Desk(funding.deployment, self.account, funding.quote, ZERO, Book(ZERO))
         desk.capital += change
         desk.book = Book(desk.book.cash + change, desk.book.positions, desk.book.targets, desk.book.fees)
-        desk.limits, desk.limits_row = limits_of(funding.spec), funding.spec.get("limits", {})
+        desk.rules = Rules.of(funding.spec)
         posting = Posting(self.account, funding.deployment, f"capital:{funding.deployment}", turn.now)
         turn.post(posting.add_to_account("cash", funding.quote, -change).add("cash", funding.quote, change))
         desk.save(turn)

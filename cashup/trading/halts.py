@@ -7,7 +7,7 @@ all the halts that concern it, and ACTIVE when there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -23,6 +23,7 @@ from cashup.orders.journal import Write
 from cashup.orders.tables import account_leases, halts
 from cashup.storage.database import transaction
 from cashup.storage.outbox import emit
+from cashup.trading.risk import TradingState as TradingState
 from cashup.trading.tables import deployments
 from cashup.types import Millis
 from cashup.users.audit import record
@@ -46,20 +47,6 @@ class Scope(StrEnum):
     USER = "user"
     ACCOUNT = "account"
     DEPLOYMENT = "deployment"
-
-
-class TradingState(StrEnum):
-    """What may be sent, from everything to nothing."""
-
-    ACTIVE = "active"
-    REDUCING = "reducing"
-    HALTED = "halted"
-
-    @classmethod
-    def worst(cls, states: Iterable[TradingState]) -> TradingState:
-        """The one that holds back most; ACTIVE when there is none."""
-        order = list(cls)
-        return max(states, key=order.index, default=cls.ACTIVE)
 
 
 @dataclass(frozen=True, slots=True)

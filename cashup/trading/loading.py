@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import RowMapping, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -18,7 +17,8 @@ from cashup.trading.desk import Desk
 from cashup.trading.intents import Intent, IntentState, Request
 from cashup.trading.ledger import HOLDINGS
 from cashup.trading.planner import Sizing
-from cashup.trading.risk import Action, Decision, Limits
+from cashup.trading.risk import Action, Decision
+from cashup.trading.rules import Rules
 from cashup.trading.tables import books, deployments, intents, ledger_entries, positions
 from cashup.types import OrderState, Symbol
 
@@ -84,12 +84,6 @@ async def find_record(
     return read(dict(row), trades.get(row["client_order_id"], ()))
 
 
-def limits_of(spec: Mapping[str, Any]) -> Limits:
-    """The limits that a deployment's spec sets."""
-    most = spec.get("limits", {}).get("max_order_cost")
-    return Limits(max_order_cost=None if most is None else Decimal(str(most)))
-
-
 async def _positions(connection: AsyncConnection, account: str) -> dict[str, dict[Symbol, Position]]:
     query = select(positions).join(books, books.c.deployment == positions.c.deployment)
     found: dict[str, dict[Symbol, Position]] = {}
@@ -107,8 +101,7 @@ def _desk(row: RowMapping, held: Mapping[Symbol, Position]) -> Desk:
         quote=row["quote"],
         capital=row["capital"],
         book=Book(row["cash"] + row["reserved"], dict(held), targets),
-        limits=limits_of(row["spec"]),
-        limits_row=row["spec"].get("limits", {}),
+        rules=Rules.of(row["spec"]),
         decided=row["decided"],
         intents=deque(),
     )

@@ -14,13 +14,13 @@ from typing import Any
 
 from cashup.trading.book import Book
 from cashup.trading.risk import (
-    NO_LIMITS,
+    CALM,
     Action,
     Decision,
     Draft,
-    Limits,
     Margin,
     Situation,
+    Standing,
     check_order,
     check_targets,
     reserved,
@@ -105,9 +105,7 @@ def decide(
     return Verdict(Sizing(equity, aims), allowed, tuple(decisions))
 
 
-def plan_reductions(
-    sizing: Sizing, book: Book, markets: Mapping[Symbol, Market], *, limits: Limits = NO_LIMITS
-) -> Plan:
+def plan_reductions(sizing: Sizing, book: Book, markets: Mapping[Symbol, Market], *, standing: Standing = CALM) -> Plan:
     """Market orders toward zero, the largest change in value first; a flip goes through zero and is first one of these.
 
     On a spot account they are the sells.
@@ -119,7 +117,7 @@ def plan_reductions(
             side = Side.SELL if book.quantity(aim.symbol) > 0 else Side.BUY
             drafts.append(Draft(aim.symbol, side, aim.mark, aim.target, aim.desired, quantity=+quantity))
     drafts.sort(key=lambda draft: -draft.value)
-    return _checked(drafts, book.cash, markets, limits, frozenset())
+    return _checked(drafts, book.cash, markets, standing, frozenset())
 
 
 def plan_increases(
@@ -127,7 +125,7 @@ def plan_increases(
     book: Book,
     markets: Mapping[Symbol, Market],
     *,
-    limits: Limits = NO_LIMITS,
+    standing: Standing = CALM,
     frozen: frozenset[Symbol] = frozenset(),
     slippage: Decimal = ZERO,
     margin: Margin | None = None,
@@ -136,8 +134,8 @@ def plan_increases(
 
     On a spot account they are buys in quote currency from `book.cash`. `frozen` holds the symbols with an UNKNOWN
     order. `slippage` raises the budget of each buy, so that an ideal venue that fills at mark * (1 + slippage) delivers
-    the quantity that the mark stood for; a real venue gets none. With a `margin` the orders are in base currency, may
-    sell short, and are limited by it in place of the cash.
+    the quantity that the mark stood for; a real venue gets none. `standing` is what surrounds the orders. With a
+    `margin` the orders are in base currency, may sell short, and are limited by it in place of the cash.
     """
     drafts = []
     for aim in sizing.aims:
@@ -152,7 +150,7 @@ def plan_increases(
             draft = Draft(aim.symbol, side, aim.mark, aim.target, aim.desired, quantity=quantity, adds=True)
         drafts.append((value, draft))
     drafts.sort(key=lambda drafted: drafted[0])
-    return _checked([draft for _, draft in drafts], book.cash, markets, limits, frozen, margin)
+    return _checked([draft for _, draft in drafts], book.cash, markets, standing, frozen, margin)
 
 
 def _excess(aim: Aim, equity: Decimal, held: Decimal) -> Decimal:
@@ -190,11 +188,11 @@ def _checked(
     drafts: Sequence[Draft],
     cash: Decimal,
     markets: Mapping[Symbol, Market],
-    limits: Limits,
+    standing: Standing,
     frozen: frozenset[Symbol],
     margin: Margin | None = None,
 ) -> Plan:
-    """The drafts that pass risk; each increase leaves less cash, or margin, to the next."""
+    """The drafts that pass risk; each one leaves less cash, margin and room within the limits to the next."""
     passed: list[Draft] = []
     decisions: list[Decision] = []
     for draft in drafts:
@@ -202,12 +200,15 @@ def _checked(
         if market is None:
             decisions.extend(_deny_all([draft.symbol], "unknown_market", f"the venue does not trade {draft.symbol}"))
             continue
-        allowed, said = check_order(draft, Situation(market, cash, limits, frozen, margin))
+        allowed, said = check_order(draft, Situation(market, cash, frozen, margin, standing))
         decisions.extend(said)
         if allowed is not None:
             passed.append(allowed)
-            cash -= reserved(market, allowed)
-            margin = margin.after(market, allowed) if margin is not None else None
+            standing = standing.after(allowed)
+            if margin is None:
+                cash -= reserved(market, allowed)
+            else:
+                margin = margin.after(market, allowed)
     return Plan(tuple(passed), tuple(decisions))
 
 

@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Protocol
 
 from cashup.errors import ExchangeTransient
-from cashup.types import Symbol
+from cashup.trading.risk import Quoted
+from cashup.types import Millis, Symbol
 
 
 class Marks(Protocol):
@@ -15,6 +16,10 @@ class Marks(Protocol):
 
     def mark(self, venue: str, symbol: Symbol) -> Decimal:
         """The newest price of `symbol` on `venue`. Raises ExchangeTransient when there is none yet."""
+        ...
+
+    def quoted(self, venue: str, symbol: Symbol) -> tuple[Millis | None, Decimal | None]:
+        """How old that price is, and the close of the last closed bar; None for what is not known."""
         ...
 
 
@@ -31,3 +36,7 @@ class Prices:
             return self.marks.mark(self.venue, symbol)
         except ExchangeTransient:
             return None
+
+    def quoted(self, symbol: Symbol) -> Quoted:
+        """How old the newest price is, and where the market was when the last bar closed."""
+        return Quoted(*self.marks.quoted(self.venue, symbol))

@@ -28,7 +28,9 @@ from cashup.strategies.strategy import Strategy
 from cashup.strategies.symbols import is_contract
 from cashup.trading.book import Book, apply_trade
 from cashup.trading.planner import Plan, Sizing, decide, plan_increases, plan_reductions
-from cashup.trading.risk import NO_LIMITS, Decision, Draft, Limits, Margin, Situation, check_order
+from cashup.trading.replay_risk import ReplayRisk
+from cashup.trading.risk import CALM, Decision, Draft, Margin, Situation, Standing, check_order
+from cashup.trading.rules import NO_RULES, Rules
 from cashup.trading.stops import Exit, Guard, exit_of, guard_after
 from cashup.types import ZERO, Market, Millis, OrderRequest, OrderType, Side, Symbol, TimeInForce, Trade
 
@@ -95,7 +97,7 @@ def replay(
     *,
     capital: Decimal,
     slippage: Decimal = ZERO,
-    limits: Limits = NO_LIMITS,
+    rules: Rules = NO_RULES,
     decisions: Decisions | Targets = "window",
     levels: Distances | None = None,
     funding: FundingRates | None = None,
@@ -103,6 +105,7 @@ def replay(
     """Replay `strategy` over `bars`, whose first `warmup` bars are history.
 
     `markets` must know every symbol of the strategy and share one quote currency; `capital` is in that currency.
+    `rules` are the limits and protections that hold, as live.
     `decisions` says how the strategy is asked, or is what `ask` gave, and `levels` what `ask_levels` gave: one asking
     serves replays on several venues. Without `levels` the stops are asked as `decisions` says, or for all bars at once.
     Raises DataError when there are not enough bars, UsageError for markets that do not fit, and whatever the
@@ -112,7 +115,7 @@ def replay(
     asking: Decisions = decisions if isinstance(decisions, str) else "frame"
     targets = ask(strategy, bars, decisions) if isinstance(decisions, str) else decisions
     stops = ask_levels(strategy, bars, asking) if levels is None else levels
-    run = _Run(strategy, bars, markets, capital, slippage, limits, stops, funding)
+    run = _Run(strategy, bars, markets, capital, slippage, rules, stops, funding)
     for position, row in enumerate(targets.tolist(), start=strategy.warmup):
         run.bar(position, row)
     return run.result()
@@ -160,7 +163,7 @@ class _Run:
     markets: Mapping[Symbol, Market]
     capital: Decimal
     slippage: Decimal
-    limits: Limits
+    rules: Rules
     distances: Distances
     funding: FundingRates | None = None
     clock: VirtualClock = field(init=False)
@@ -177,6 +180,7 @@ class _Run:
     newest: dict[Symbol, Decimal] = field(default_factory=dict)
     guards: dict[Symbol, Guard] = field(default_factory=dict)
     stopped: frozenset[Symbol] = frozenset()
+    risk: ReplayRisk | None = None
 
     def __post_init__(self) -> None:
         """A venue, an account with the capital on it, and an empty book."""
@@ -190,12 +194,16 @@ class _Run:
         on_margin = any(is_contract(symbol) for symbol in self.strategy.symbols)
         self.leverage = exact(self.strategy.leverage) if on_margin else None
         self.holdings = [self._holding()]
+        if self.rules != NO_RULES:
+            self.risk = ReplayRisk(self.rules)
 
     def bar(self, position: int, targets: Sequence[float]) -> None:
         """Bar `position` has closed with these targets; live through the next one."""
         before = self.book
         self.clock.advance_to(int(self.bars.times[position + 1]))
         opens = self._prices(0, position + 1)
+        if self.risk is not None:
+            self.risk.closes = dict(self.marks)
         self.marks |= opens
         if self.funding is not None:
             self._pay(position, self.funding.at_open)
@@ -246,11 +254,21 @@ class _Run:
         """Reductions first; the increases are planned from what is there when the reductions are booked."""
         for symbol, price in opens.items():
             self.venue.move(symbol, price)
-        self._send_all(bar, plan_reductions(sizing, self.book, self.markets, limits=self.limits), changed)
+        reductions = plan_reductions(sizing, self.book, self.markets, standing=self._standing())
+        self._send_all(bar, reductions, changed)
         increases = plan_increases(
-            sizing, self.book, self.markets, limits=self.limits, slippage=self.slippage, margin=self._margin()
+            sizing,
+            self.book,
+            self.markets,
+            standing=self._standing(),
+            slippage=self.slippage,
+            margin=self._margin(),
         )
         self._send_all(bar, increases, changed)
+
+    def _standing(self) -> Standing:
+        """What surrounds an order now."""
+        return CALM if self.risk is None else self.risk.standing(self.book, self.marks, self.clock.now())
 
     def _margin(self) -> Margin | None:
         """What may be held on credit; None on a spot account."""
@@ -272,6 +290,8 @@ class _Run:
         One that rests is filled when its market has moved to `then`.
         """
         order = apply(Order.of(request), Claimed())
+        if self.risk is not None:
+            self.risk.made(self.clock.now())
         seen = len(self.account.trades)
         order = apply(order, self.account.place(request))
         if then is not None:
@@ -312,7 +332,7 @@ class _Run:
         side = Side.SELL if held > 0 else Side.BUY
         quantity = market.round_quantity(abs(held))
         draft = Draft(symbol, side, found.price, ZERO, -held * found.price, quantity=quantity)
-        allowed, said = check_order(draft, Situation(market, self.book.cash, self.limits))
+        allowed, said = check_order(draft, Situation(market, self.book.cash, standing=self._standing()))
         self.said.extend((bar, decision) for decision in said)
         self.stopped |= {symbol}
         if allowed is None:

@@ -15,6 +15,7 @@ from cashup.orders.record import Record, view
 from cashup.orders.state import Event, Order
 from cashup.trading.intents import ADD_INTENTS, CHANGE_INTENTS, Intent, decision_view
 from cashup.trading.ledger import ADD_ENTRIES, Posting
+from cashup.trading.risk import Standing
 from cashup.trading.tables import equity
 from cashup.types import Market, Millis, OrderReport, Symbol, Trade
 from cashup.users.tables import audit
@@ -23,6 +24,8 @@ ADD_AUDIT = Write("add_audit", audit, ("at", "subject", "action", "object", "det
 ADD_EQUITY = Write("add_equity", equity, ("equity", "cash", "at"), keys=("deployment", "bar"), mode="upsert")
 
 MarkOf = Callable[[Symbol], Decimal | None]
+StandingOf = Callable[[str, Mapping[Symbol, Decimal]], Standing]
+"""What surrounds the orders of a deployment, at these marks."""
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class Turn:
     markets: Mapping[Symbol, Market]
     mark: MarkOf
     patience: Patience
+    standing: StandingOf
     commit: Commit = field(default_factory=Commit)
     new_orders: dict[str, Record] = field(default_factory=dict)
     changed_orders: dict[str, Record] = field(default_factory=dict)

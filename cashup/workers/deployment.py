@@ -5,48 +5,31 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cashup.errors import CashUpError, DeploymentError
+from cashup.strategies.limits import Limits, Money, Protection
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
-def _money(value: object) -> object:
-    if isinstance(value, float):
-        raise ValueError(f'write money as text: "{value}"')  # noqa: TRY004  (pydantic reports ValueError only)
-    return value
-
-
-Money = Annotated[Decimal, BeforeValidator(_money), Field(gt=0)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Limits(_Strict):
-    """What the deployment may do at most; checked by the gateway for every order."""
-
-    max_order_cost: Money | None = Field(None, description="the most one order may add, in quote currency")
-
-
-class DeploymentFile(_Strict):
+class DeploymentFile(BaseModel):
     """One file of `live/`. Its name is the file's name without `.toml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     notebook: str = Field(description="the notebook, relative to the folder that `live/` lies in")
     account: str = Field(description="the account it trades on, as `cashup account add` named it")
     capital: Money = Field(description="what it may use of the account, in quote currency")
     parameters: dict[str, Any] = Field(default_factory=dict, description="values for the notebook's parameters cell")
     limits: Limits = Field(default_factory=Limits, description="what it may do at most")
+    protections: list[Protection] = Field(default_factory=list, description="what pauses it after losses")
 
     def to_spec(self, root: Path) -> dict[str, Any]:
         """What the gateway stores: `notebook` as an absolute path, money as text."""
-        limits = self.limits.model_dump(exclude_none=True)
         params = _effective(root / self.notebook, self.parameters)
         symbols, timeframe = params.get("symbols"), params.get("timeframe")
         spec: dict[str, Any] = {
@@ -54,12 +37,16 @@ class DeploymentFile(_Strict):
             "params": self.parameters,
             "account": self.account,
             "capital": f"{self.capital:f}",
-            "limits": {name: f"{value:f}" for name, value in limits.items()},
+            "limits": self.limits.row(),
         }
+        if self.protections:
+            spec["protections"] = [protection.row() for protection in self.protections]
         if isinstance(symbols, list):
             spec["symbols"] = symbols
         if isinstance(timeframe, str):
             spec["timeframe"] = timeframe
+        elif self.limits.stale_bars is not None or any(protection.in_bars for protection in self.protections):
+            raise DeploymentError("a limit or protection counts in bars, and the parameters name no timeframe")
         return spec
 
 
@@ -109,12 +96,15 @@ def _effective(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     return defaults | check_parameters(notebook, given)
 
 
+_TABLES: Mapping[str, type[BaseModel]] = {"limits": Limits, "protections": Protection}
+
+
 def _sentences(error: ValidationError) -> str:
     found = []
     for mistake in error.errors():
         name = ".".join(str(part) for part in mistake["loc"])
         if mistake["type"] == "extra_forbidden":
-            known = Limits.model_fields if mistake["loc"][0] == "limits" else DeploymentFile.model_fields
+            known = _TABLES.get(str(mistake["loc"][0]), DeploymentFile).model_fields
             found.append(f"{name} is not a key ({', '.join(known)})")
         elif mistake["type"] == "missing":
             found.append(f"{name} is missing")

@@ -16,7 +16,7 @@ from cashup.exchanges.matching import fee_of, quantity_for
 from cashup.exchanges.rules import gate_market, ideal_market
 from cashup.trading.book import Book, Position, apply_trade
 from cashup.trading.planner import Plan, Sizing, Verdict, decide, plan_increases, plan_reductions
-from cashup.trading.risk import Action, Limits
+from cashup.trading.risk import Action, Allowance, Limits, Standing
 from cashup.types import Market, OrderType, Side, Symbol, Trade
 
 D = Decimal
@@ -137,13 +137,13 @@ def test_what_the_venue_would_not_take_is_not_sent(cash: str, target: str, code:
 
 
 def test_a_limit_shrinks_buys_and_never_holds_up_a_sale():
-    limits = Limits(max_order_cost=D(100))
+    standing = Standing((Allowance("demo", Limits(max_order_notional=D(100))),))
     book = a_book(targets={BTC: D(1)}, BTC="0.5")
     verdict = decide(book, {ETH: D("0.1"), BTC: D(0)}, MARKS)
-    buys = plan_increases(verdict.sizing, book, GATE, limits=limits)
+    buys = plan_increases(verdict.sizing, book, GATE, standing=standing)
     assert [draft.cost for draft in buys.drafts] == [D(100)]
-    assert codes(buys) == [(ETH, Action.SHRINK, "max_order_cost")]
-    assert plan_reductions(verdict.sizing, book, GATE, limits=limits).drafts[0].quantity == D("0.5")
+    assert codes(buys) == [(ETH, Action.SHRINK, "max_order_notional")]
+    assert plan_reductions(verdict.sizing, book, GATE, standing=standing).drafts[0].quantity == D("0.5")
 
 
 def test_an_unknown_order_freezes_buying_in_its_symbol_only():

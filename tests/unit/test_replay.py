@@ -18,6 +18,7 @@ from cashup.strategies.bars import Bars, to_index
 from cashup.strategies.strategy import Strategy
 from cashup.trading.replay import Decisions, Replayed, bars_per_second, replay
 from cashup.trading.risk import Limits
+from cashup.trading.rules import Rules
 from cashup.types import OrderState, Side, Symbol
 
 D = Decimal
@@ -228,9 +229,10 @@ def test_limits_hold_in_replay():
     bars = make_bars(100, 1, 5)
     frame = pd.DataFrame(1.0, index=bars.index, columns=SYMBOLS[:1])
     markets = {SYMBOLS[0]: gate_market(SYMBOLS[0])}
-    replayed = replay(following(frame), bars, markets, capital=D(10_000), limits=Limits(max_order_cost=D(500)))
+    rules = Rules(Limits(max_order_notional=D(500)))
+    replayed = replay(following(frame), bars, markets, capital=D(10_000), rules=rules)
     assert [placed.order.cost for placed in replayed.orders] == [D(500)]
-    assert [decision.code for _, decision in replayed.decisions] == ["max_order_cost"]
+    assert [decision.code for _, decision in replayed.decisions] == ["max_order_notional"]
 
 
 def test_too_few_bars_and_markets_that_do_not_fit_are_refused():

@@ -43,6 +43,9 @@ class Prices:
             raise ExchangeTransient(f"no price of {symbol} yet")
         return self.prices[symbol]
 
+    def quoted(self, venue: str, symbol: Symbol) -> tuple[int | None, Decimal | None]:
+        return None, None
+
 
 @dataclass
 class Desk:

@@ -130,7 +130,7 @@ async def test_an_intent_waits_for_a_price(desk: Desk, marks: Prices) -> None:
 
 async def test_two_deployments_share_an_account(desk: Desk, database: AsyncEngine) -> None:
     await deploy(database, "other")
-    await desk.engine.fund("main", Funding("other", Decimal(5_000), "USDT", {"limits": {"max_order_cost": "1000"}}))
+    await desk.engine.fund("main", Funding("other", Decimal(5_000), "USDT", {"limits": {"max_order_notional": "1000"}}))
     await desk.engine.submit("other", 1, parse_request("1", 1, {BTC: 1}))
     await desk.submit(1, {BTC: 1.0})
     await desk.processed(1)

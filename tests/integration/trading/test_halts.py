@@ -14,7 +14,8 @@ from cashup.orders.journal import Journal
 from cashup.orders.lease import AccountState, Holder, Lease
 from cashup.orders.tables import orders
 from cashup.storage.lines import Lines
-from cashup.trading.halts import Halts, Scope, TradingState, effective
+from cashup.trading.halts import Halts, Scope, effective
+from cashup.trading.risk import TradingState
 from tests.integration.trading.conftest import BTC, Desk, deploy
 
 SCOPES = [(Scope.ALL, ""), (Scope.USER, "ann"), (Scope.ACCOUNT, "main"), (Scope.DEPLOYMENT, "demo")]

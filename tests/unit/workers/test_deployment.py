@@ -17,7 +17,7 @@ capital = "10000.50"
 fast = 5
 
 [limits]
-max_order_cost = 500
+max_order_notional = 500
 """
 
 
@@ -41,7 +41,7 @@ def test_a_file_becomes_what_the_gateway_stores(live: Path) -> None:
             "params": {"fast": 5},
             "account": "demo",
             "capital": "10000.50",
-            "limits": {"max_order_cost": "500"},
+            "limits": {"max_order_notional": "500"},
             "symbols": ["BTC/USDT"],
             "timeframe": "1h",
         }
@@ -57,7 +57,7 @@ def test_a_file_becomes_what_the_gateway_stores(live: Path) -> None:
         (('"10000.50"', "10000.5"), 'write money as text: "10000.5"'),
         (('"10000.50"', '"-1"'), "capital: Input should be greater than 0"),
         (('"10000.50"', '"much"'), "capital: Input should be a valid decimal"),
-        (("max_order_cost", "max_ordercost"), r"limits.max_ordercost is not a key \(max_order_cost\)"),
+        (("max_order_notional", "max_ordercost"), r"limits.max_ordercost is not a key \(max_order_notional, max_pos"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_name(live: Path, change: tuple[str, str], sentence: str) -> None:
