@@ -20,6 +20,8 @@ from cashup.markets.feed import Feed
 from cashup.monitoring.lag import LoopLag
 from cashup.monitoring.logging import redact_text
 from cashup.monitoring.tasks import begin, end
+from cashup.paper.book import Book
+from cashup.paper.exchange import LivePaper
 from cashup.settings import Settings
 from cashup.storage import schema
 from cashup.storage.database import check_safety, create_engine
@@ -82,15 +84,13 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         tokens = Tokens(settings.home_path, clock)
         people = People(database, Passwords(), clock)
         accounts = Accounts(database, Vault(settings.home_path), clock)
-        venues = Venues(accounts, clock)
+        venues = Venues(accounts, clock, database, redis)
         stack.push_async_callback(venues.close)
-        feed = Feed(venues.public, redis)
-        stack.push_async_callback(feed.close)
         events, lag = Events(database, redis), LoopLag()
         relay = Relay(database, redis, events)
         for name, work in (("relay", relay.run()), ("events", events.run()), ("lag", lag.run())):
             stack.push_async_callback(end, begin(name, work))
-        engine = Engine(database, clock, feed, venues.private, emitted=relay.wake)
+        engine = Engine(database, clock, venues.feed, venues.private, emitted=relay.wake)
         stack.push_async_callback(engine.stop)
         halts = Halts(database, clock, relay.wake)
         gateway = Gateway(
@@ -102,7 +102,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             people=people,
             login=Login(people, tokens, LoginThrottle(redis)),
             accounts=accounts,
-            feed=feed,
+            feed=venues.feed,
             engine=engine,
             deployments=Deployments(database, engine, tokens, clock, relay.wake),
             halts=halts,
@@ -141,13 +141,18 @@ async def open_administration(settings: Settings) -> AsyncIterator[Administratio
 
 
 class Venues:
-    """Connections to venues: one public side per venue, and one per account with its keys."""
+    """Connections to venues: one public side per venue with the feed of its bars, and one per account.
 
-    def __init__(self, accounts: Accounts, clock: Clock) -> None:
+    An account with keys has the venue's private side; a paper account has a book, and the feed for its market.
+    """
+
+    def __init__(self, accounts: Accounts, clock: Clock, database: AsyncEngine, redis: Redis) -> None:
         self._accounts = accounts
         self._clock = clock
+        self._database = database
         self._public: dict[str, Exchange] = {}
         self._opening = asyncio.Lock()
+        self.feed = Feed(self.public, redis)
 
     async def public(self, venue: str) -> Exchange:
         """The public side of the venue with this key; NotFound when no account is on it."""
@@ -162,11 +167,16 @@ class Venues:
     async def private(self, name: str) -> tuple[str, Exchange]:
         """The venue's key and a connection of its own for the account named `name`; the caller closes it."""
         account = await self._accounts.get(name)
+        if account.terms is not None:
+            book = Book(self._database, name, account.terms.balances)
+            paper = LivePaper(name, account.venue, account.terms, book=book, feed=self.feed, clock=self._clock)
+            return account.venue, paper
         credentials = await self._accounts.credentials(name)
         return account.venue, await asyncio.to_thread(open_exchange, account, credentials, self._clock)
 
     async def close(self) -> None:
-        """Close every public side."""
+        """End the feed and close every public side."""
+        await self.feed.close()
         for exchange in self._public.values():
             await exchange.close()
         self._public.clear()

@@ -170,8 +170,12 @@ class Client:
         """Every account, without secrets."""
         return cast(list[Row], self._call("GET", "/accounts"))
 
+    def account(self, name: str) -> Row:
+        """One account, without secrets; a paper account with its terms and assumptions."""
+        return cast(Row, self._call("GET", f"/accounts/{name}"))
+
     def add_account(self, account: Mapping[str, Any]) -> Row:
-        """Store an account: `name exchange mode key secret base_url`."""
+        """Store an account: `name exchange mode base_url`, and `key secret`, or `terms` for a paper account."""
         return cast(Row, self._call("POST", "/accounts", account))
 
     def deployments(self) -> list[Row]:

@@ -20,7 +20,7 @@ FLOORS = [
     {"storage", "exchanges"},
     {"orders", "strategies", "users", "config", "monitoring", "notifications"},
     {"markets"},
-    {"trading"},
+    {"trading", "paper"},
     {"research", "simulator", "workers", "dashboards"},
     {"bootstrap"},
     {"api"},
@@ -45,6 +45,7 @@ LIBRARY_ROOMS = {
         "monitoring",
         "markets",
         "trading",
+        "paper",
         "bootstrap",
         "api",
         "cli",
@@ -199,6 +200,16 @@ def test_workers_and_dashboards_reach_the_gateway_through_the_client_only(room: 
         for path in sorted((PACKAGE / room).rglob("*.py"))
         for module, line, _ in ours(path)
         if room_of(module) in closed
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_paper_account_is_a_venue_and_knows_nothing_of_whoever_trades_on_it() -> None:
+    wrong = [
+        f"{name_of(path)}:{line} imports {module}"
+        for path in sorted((PACKAGE / "paper").rglob("*.py"))
+        for module, line, _ in ours(path)
+        if room_of(module) in {"trading", "orders", "users"}
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from cashup.api.access import GatewayParts, Reader, Trader
 from cashup.bootstrap import Gateway
+from cashup.exchanges.paper_terms import PaperTerms
 from cashup.orders.tables import account_leases
 from cashup.types import Mode
 from cashup.users.accounts import Account
@@ -19,24 +20,30 @@ router = APIRouter(prefix="/accounts", tags=["exchange"])
 
 
 class AccountBody(BaseModel):
-    """A new account. Its key and secret are sealed at once and never shown again."""
+    """A new account. Its key and secret are sealed at once and never shown again; a paper account has terms instead."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(max_length=63)
     exchange: str = "gate"
     mode: Mode
-    key: SecretStr = Field(max_length=500)
-    secret: SecretStr = Field(max_length=500)
+    key: SecretStr | None = Field(None, max_length=500)
+    secret: SecretStr | None = Field(None, max_length=500)
+    terms: dict[str, Any] | None = None
     base_url: str | None = Field(None, max_length=500)
 
 
 @router.post("", status_code=201)
 async def create_account(body: AccountBody, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """Store an account of yours."""
-    credentials = Credentials(body.key.get_secret_value(), body.secret.get_secret_value())
     account = await gateway.accounts.create(
-        body.name, body.exchange, body.mode, credentials, by=claims.subject, base_url=body.base_url
+        body.name,
+        body.exchange,
+        body.mode,
+        _credentials(body),
+        by=claims.subject,
+        base_url=body.base_url,
+        terms=PaperTerms.parse(body.terms) if body.terms is not None else None,
     )
     return _shown(account, {})
 
@@ -52,6 +59,13 @@ async def list_accounts(claims: Reader, gateway: GatewayParts) -> list[dict[str,
 async def get_account(name: str, claims: Reader, gateway: GatewayParts) -> dict[str, Any]:
     """One account."""
     return _shown(await gateway.accounts.get(name), await _states(gateway))
+
+
+def _credentials(body: AccountBody) -> Credentials | None:
+    if body.key is None and body.secret is None:
+        return None
+    key, secret = (word.get_secret_value() if word is not None else "" for word in (body.key, body.secret))
+    return Credentials(key, secret)
 
 
 async def _states(gateway: Gateway) -> dict[str, tuple[str, str]]:
@@ -72,4 +86,6 @@ def _shown(account: Account, states: dict[str, tuple[str, str]]) -> dict[str, An
         "state": state.upper(),
         "message": message,
         "created_at": account.created_at,
+        "terms": account.terms.document() if account.terms is not None else None,
+        "assumptions": account.terms.assumptions() if account.terms is not None else [],
     }

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Context, Decimal
 
-from cashup.types import ZERO, FeeIn, Market, OrderRequest, OrderType, Side, TimeInForce
+from cashup.types import ZERO, Candle, FeeIn, Market, OrderRequest, OrderType, Side, TimeInForce
 
 DOWN = Context(prec=28, rounding=ROUND_DOWN)
 """What money pays for is cut, never rounded up: quantity * price <= cost holds exactly."""
@@ -99,6 +99,19 @@ def quantity_for(market: Market, cost: Decimal, price: Decimal) -> Decimal:
     return market.round_quantity(DOWN.divide(cost, price))
 
 
+def waypoints(candle: Candle, seen: Candle | None = None) -> list[Decimal]:
+    """The prices a market passes through on the way to a candle's close.
+
+    It goes away from where it ends first: a rising bar sees its low before its high. `seen` is what was known of the
+    same bar before: then only a new low and a new high are passed, else the way begins at the open.
+    """
+    start = candle.open if seen is None else seen.close
+    low = [candle.low] if seen is None or candle.low < seen.low else []
+    high = [candle.high] if seen is None or candle.high > seen.high else []
+    extremes = [*low, *high] if candle.close >= start else [*high, *low]
+    return [start, *extremes, candle.close] if seen is None else [*extremes, candle.close]
+
+
 class Matcher:
     """The order book of one symbol against a synthetic market.
 
@@ -158,6 +171,10 @@ class Matcher:
         if not order.done:
             self._settle(order, complete)
         return fills
+
+    def restore(self, order: MatchOrder) -> None:
+        """Let an order rest that rested before this matcher was made."""
+        self._resting[order.id] = order
 
     def cancel(self, order_id: str) -> MatchOrder | None:
         """Take a resting order out; None when no such order rests."""

@@ -74,9 +74,7 @@ class PaperExchange:
 
     async def cancel_all(self, symbol: Symbol) -> Sequence[OrderReport]:
         """Cancel everything that rests in one market."""
-        resting = [report for report in self.account.reports(symbol) if not report.done]
-        answers = [self.account.cancel(symbol, report.exchange_order_id) for report in resting]
-        return [answer.report for answer in answers if answer.report is not None]
+        return self.account.cancel_all(symbol)
 
     async def arm_countdown(self, seconds: int) -> Millis | None:
         """Arm the countdown of the account, or call it off with 0; it falls due by the venue's clock."""

@@ -50,17 +50,24 @@ class _Placed:
 
 
 class PaperVenue:
-    """One venue. `slippage` (a fraction) is what market orders pay on top of the price."""
+    """One venue. `slippage` (a fraction) is what market orders pay on top of the price. `serial` is the last id given
+    to an order or a trade."""
 
-    def __init__(self, markets: Iterable[Market], clock: Clock, *, slippage: Decimal = ZERO) -> None:
+    def __init__(self, markets: Iterable[Market], clock: Clock, *, slippage: Decimal = ZERO, serial: int = 0) -> None:
         self.clock = clock
-        self.matchers = {market.symbol: Matcher(market, slippage=slippage) for market in markets}
+        self.slippage = slippage
+        self.serial = serial
+        self.matchers: dict[Symbol, Matcher] = {}
+        for market in markets:
+            self.add(market)
         self.history: dict[tuple[Symbol, str], list[Candle]] = {}
         self._accounts: list[PaperAccount] = []
         self._orders: dict[str, _Placed] = {}
-        self._order_count = 0
-        self._trade_count = 0
         self._watchers: dict[tuple[Symbol, str], list[asyncio.Queue[Candle]]] = {}
+
+    def add(self, market: Market) -> None:
+        """`market` trades here from now on."""
+        self.matchers[market.symbol] = Matcher(market, slippage=self.slippage)
 
     def open_account(self, balances: Mapping[str, Decimal]) -> PaperAccount:
         """A new account that holds `balances` (asset -> amount)."""
@@ -100,11 +107,9 @@ class PaperVenue:
 
     def submit(self, account: PaperAccount, request: OrderRequest, reserved: Decimal) -> _Placed:
         """Match an order whose balance is reserved already."""
-        self._order_count += 1
-        order = MatchOrder.of(str(self._order_count), request)
-        placed = _Placed(request, order, account, reserved, self.clock.now())
-        self._orders[order.id] = placed
-        account.placed[order.id] = placed
+        self.serial += 1
+        order = MatchOrder.of(str(self.serial), request)
+        placed = self.enter(_Placed(request, order, account, reserved, self.clock.now()))
         fills = self.matchers[request.symbol].submit(order)
         self._book(request.symbol, fills)
         if not fills:
@@ -120,15 +125,25 @@ class PaperVenue:
         if not fills:
             placed.account.changed(placed)
 
+    def enter(self, placed: _Placed) -> _Placed:
+        """Write an order down, at the venue and on its account."""
+        self._orders[placed.match.id] = placed
+        placed.account.placed[placed.match.id] = placed
+        return placed
+
+    def forget(self, order_id: str) -> None:
+        """An order that has ended is not kept any longer."""
+        del self._orders[order_id]
+
     def _book(self, symbol: Symbol, fills: Sequence[Fill]) -> None:
         """Give every fill to the account of its order, as a trade."""
         for fill in fills:
             placed = self._orders[fill.order_id]
-            self._trade_count += 1
+            self.serial += 1
             placed.account.traded(
                 placed,
                 Trade(
-                    trade_id=str(self._trade_count),
+                    trade_id=str(self.serial),
                     exchange_order_id=fill.order_id,
                     client_order_id=placed.request.client_order_id,
                     symbol=symbol,
@@ -143,6 +158,14 @@ class PaperVenue:
         for order_id in dict.fromkeys(fill.order_id for fill in fills):
             placed = self._orders[order_id]
             placed.account.changed(placed)
+
+
+def gone(order_id: str, reason: str | None) -> SendResult:
+    """What the venue answers about an order that does not rest: it ended with `reason`, or never was (None)."""
+    if reason is None:
+        return SendResult(ResultClass.UNKNOWN, label="ORDER_NOT_FOUND", message=f"there is no order {order_id}")
+    label = "ORDER_CLOSED" if reason == "filled" else "ORDER_CANCELLED"
+    return SendResult(ResultClass.UNKNOWN, label=label, message=f"order {order_id} is {reason}")
 
 
 @dataclass(slots=True)
@@ -227,11 +250,8 @@ class PaperAccount:
             named = [p for p in self.placed.values() if p.request.client_order_id == order_id and not p.match.done]
             placed = named[-1] if named else None
         if placed is None or placed.request.symbol != symbol:
-            return SendResult(ResultClass.UNKNOWN, label="ORDER_NOT_FOUND", message=f"there is no order {order_id}")
-        if placed.match.done:
-            label = "ORDER_CLOSED" if placed.match.reason == "filled" else "ORDER_CANCELLED"
-            return SendResult(ResultClass.UNKNOWN, label=label, message=f"order {order_id} is {placed.match.reason}")
-        return placed
+            return gone(order_id, None)
+        return gone(order_id, placed.match.reason) if placed.match.done else placed
 
     def _hold(self, placed: _Placed, new: OrderRequest) -> tuple[str, str] | None:
         """Hold what the new terms need beyond what is filled; Gate's label and a sentence when it is not there."""
@@ -248,6 +268,12 @@ class PaperAccount:
         placed.request = new
         return None
 
+    def cancel_all(self, symbol: Symbol) -> list[OrderReport]:
+        """Cancel everything that rests in one market; the orders that it ended."""
+        resting = [report for report in self.reports(symbol) if not report.done]
+        answers = [self.cancel(symbol, report.exchange_order_id) for report in resting]
+        return [answer.report for answer in answers if answer.report is not None]
+
     def arm_countdown(self, seconds: int) -> Millis | None:
         """Cancel everything that rests in `seconds`, 0 for never; when that will be."""
         self.fall_due()
@@ -262,6 +288,16 @@ class PaperAccount:
         for ident, placed in self.placed.items():
             if not placed.match.done:
                 self.cancel(placed.request.symbol, ident)
+
+    def restore(self, request: OrderRequest, match: MatchOrder, reserved: Decimal, updated_at: Millis) -> None:
+        """Let an order rest that rested before this account was in memory; the balances hold `reserved` already."""
+        self.venue.enter(_Placed(request, match, self, reserved, updated_at))
+        self.venue.matchers[request.symbol].restore(match)
+
+    def forget(self, order_id: str) -> None:
+        """Drop an order that has ended; whoever wants it later has written it down."""
+        del self.placed[order_id]
+        self.venue.forget(order_id)
 
     def reports(self, symbol: Symbol | None = None) -> list[OrderReport]:
         """Every order ever placed (of one symbol), oldest first."""

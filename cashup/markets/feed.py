@@ -35,6 +35,8 @@ _FIRST_FRAME_SECONDS = 20.0
 _SILENCE_SECONDS = 60.0
 """Venues repeat the open candle every few seconds; a stream that is silent for so long is dead and opened anew."""
 _PUBLISH_SECONDS = 0.25
+_STALE_TRIES = 5
+_STALE_SECONDS = 0.3
 _RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 Item = Candle | Connected | Disconnected
@@ -234,6 +236,33 @@ class Feed:
                     await pipe.execute()
             except (RedisError, OSError) as error:
                 log.warning("bars not published", count=len(bars), error=str(error))
+
+
+async def fetch_closed(
+    exchange: Exchange, channel: Channel, since: Millis, until: Millis, *, expected: Millis | None = None
+) -> dict[Millis, Candle]:
+    """The closed bars of a channel's market that open in [since, until], by REST, oldest first.
+
+    Asked again for a while as long as the bar at `expected` is not served yet; where nothing was traded there is none.
+    """
+    for _ in range(_STALE_TRIES):
+        found = await _page_through(exchange, channel, max(since, 0), until)
+        if expected is None or expected in found:
+            break
+        await asyncio.sleep(_STALE_SECONDS)
+    return found
+
+
+async def _page_through(exchange: Exchange, channel: Channel, since: Millis, until: Millis) -> dict[Millis, Candle]:
+    found: dict[Millis, Candle] = {}
+    while since <= until:
+        candles = await exchange.candles(channel.symbol, channel.timeframe, since)
+        found |= {candle.time: candle for candle in candles if candle.closed and candle.time <= until}
+        newest = max((candle.time for candle in candles), default=None)
+        if newest is None or newest < since:
+            break
+        since = newest + channel.duration
+    return found
 
 
 def _fields(candle: Candle) -> dict[Any, Any]:

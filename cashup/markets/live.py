@@ -8,14 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cashup.exchanges.base import Exchange
-from cashup.markets.feed import Channel, Feed
+from cashup.markets.feed import Channel, Feed, fetch_closed
 from cashup.types import Candle, Millis, Symbol
 
 GRACE_SECONDS = 2.0
 """How long a closed bar waits for the next one to open: its open is the price at which the decision is executed."""
-
-_STALE_TRIES = 5
-_STALE_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +142,7 @@ class LiveBars:
         for channel, bars in zip(self._channels, series, strict=True):
             behind = channel.newest is None or channel.newest.time <= time
             if time not in bars and behind:
-                found = await self._fetch(channel, time, time)
+                found = await fetch_closed(self._exchange, channel, time, time)
                 bars |= {moment: candle for moment, candle in found.items() if moment == time}
 
     async def _opened_after(self, closed: Millis, changed: asyncio.Event) -> None:
@@ -169,23 +166,5 @@ class LiveBars:
         """About the newest `count` closed bars by REST; asked again while the newest is not served yet."""
         newest = channel.newest
         assert newest is not None  # noqa: S101  (a watched channel has a first frame)
-        expected = newest.time - channel.duration
-        found: dict[Millis, Candle] = {}
-        for _ in range(_STALE_TRIES):
-            found = await self._fetch(channel, newest.time - count * channel.duration, newest.time)
-            if expected in found:
-                return found
-            await asyncio.sleep(_STALE_SECONDS)
-        return found  # the venue has no bar there: nothing was traded
-
-    async def _fetch(self, channel: Channel, since: Millis, until: Millis) -> dict[Millis, Candle]:
-        found: dict[Millis, Candle] = {}
-        since = max(since, 0)
-        while since <= until:
-            candles = await self._exchange.candles(channel.symbol, channel.timeframe, since)
-            found |= {candle.time: candle for candle in candles if candle.closed}
-            newest = max((candle.time for candle in candles), default=None)
-            if newest is None or newest < since:
-                break
-            since = newest + channel.duration
-        return found
+        since, expected = newest.time - count * channel.duration, newest.time - channel.duration
+        return await fetch_closed(self._exchange, channel, since, newest.time, expected=expected)

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from cashup.clock import Clock, WallClock
 from cashup.errors import NotFound, UsageError
-from cashup.exchanges.matching import Fill, Matcher, MatchOrder
+from cashup.exchanges.matching import Fill, Matcher, MatchOrder, waypoints
 from cashup.simulator.accounts import Account, Accounts, Holding
 from cashup.simulator.countdown import Countdowns
 from cashup.simulator.notices import (
@@ -165,9 +165,8 @@ class Venue:
         return Step(closed, opened)
 
     def _close(self, candle: Candle) -> None:
-        """Lead the price through the bar: away from its close first, so a rising bar sees its low before its high."""
-        extremes = (candle.low, candle.high) if candle.close >= candle.open else (candle.high, candle.low)
-        for price in (*extremes, candle.close):
+        """Lead the price through the bar."""
+        for price in waypoints(candle):
             self._book(candle.symbol, self._matchers[candle.symbol].move(price))
         if candle.volume:
             self._publish(candle.symbol, Side.BUY, candle.close, candle.volume)

@@ -18,6 +18,7 @@ TABLES = (
     "cashup.users.tables",
     "cashup.orders.tables",
     "cashup.trading.tables",
+    "cashup.paper.tables",
     "cashup.storage.outbox",
     "cashup.strategies.registry",
 )

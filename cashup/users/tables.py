@@ -43,14 +43,18 @@ accounts = Table(
     Column("mode", Text, nullable=False),
     Column("base_url", Text),
     Column("fingerprint", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("kek", Text, nullable=False),
-    Column("wrapped_key", LargeBinary, nullable=False),
-    Column("sealed", LargeBinary, nullable=False),
+    Column("version", Integer),
+    Column("kek", Text),
+    Column("wrapped_key", LargeBinary),
+    Column("sealed", LargeBinary),
+    json_column("terms", nullable=True),
     moment("created_at"),
     CheckConstraint("mode IN ('paper', 'sandbox', 'live')", name="mode"),
+    CheckConstraint("(mode = 'paper') = (terms IS NOT NULL)", name="paper_has_terms"),
+    CheckConstraint("(mode = 'paper') = (sealed IS NULL)", name="paper_has_no_keys"),
 )
-"""`sealed` holds exchange key and secret under a data key of their own; `wrapped_key` is that data key under `kek`."""
+"""`sealed` holds exchange key and secret under a data key of their own; `wrapped_key` is that data key under `kek`.
+A paper account has no keys, but `terms`: what it begins with and what it assumes."""
 
 audit = Table(
     "audit",

@@ -1,14 +1,17 @@
-"""The venues that the contract is held against: the simulator over real sockets, and paper in memory.
+"""The venues that the contract is held against: the simulator over real sockets, paper in memory, and a paper account
+with its book in PostgreSQL that lives on the simulator's public data.
 
-Both trade BTC/USDT by Gate's rules, stand at PRICES[0], and go to the next price with `advance`.
+All trade BTC/USDT by Gate's rules, stand at PRICES[0], and go to the next price with `advance`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -18,11 +21,17 @@ from cashup.clock import WallClock
 from cashup.exchanges.base import Exchange
 from cashup.exchanges.gate import Credentials, GateExchange
 from cashup.exchanges.paper import PaperExchange
+from cashup.exchanges.paper_terms import PaperTerms
 from cashup.exchanges.paper_venue import PaperVenue
 from cashup.exchanges.rules import gate_market
+from cashup.markets.feed import Channel, Feed
+from cashup.paper.book import Book
+from cashup.paper.exchange import LivePaper
 from cashup.simulator.server import Simulator
 from cashup.simulator.tape import Tape
 from cashup.simulator.venue import Venue
+from cashup.storage.database import create_engine
+from cashup.storage.redis import create_redis
 from cashup.strategies.bars import Bars
 from cashup.types import Candle, OrderRequest, OrderType, Side, Symbol, TimeInForce
 from tests.contract.gate_client import Client
@@ -146,10 +155,78 @@ async def simulator() -> AsyncIterator[Simulator]:
     await running.stop()
 
 
-@pytest.fixture(params=["simulator", "paper"])
-async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+class LivePaperBench(Bench):
+    """A paper account without delay and with endless liquidity, on the public data of a simulator."""
+
+    exchange: LivePaper
+
+    def __init__(self, simulator: Simulator, database_url: str, redis_url: str, **terms: Any) -> None:
+        super().__init__()
+        self.simulator = simulator
+        self.public = GateExchange(base_url=simulator.url)
+        self.engine = create_engine(database_url, application="paper")
+        self.redis = create_redis(redis_url)
+        self.feed = Feed(self._open, self.redis)
+        given = {"balances": self.deposit, "timeframe": "1h", "latency": 0, "jitter": 0, "liquidity": None}
+        self.terms = PaperTerms(**(given | terms))
+        self.exchange = self.opened()
+
+    def opened(self, name: str = "paper") -> LivePaper:
+        """The account as another process would open it, or another account."""
+        book = Book(self.engine, name, self.terms.balances)
+        return LivePaper(name, "sim", self.terms, book=book, feed=self.feed, clock=WallClock())
+
+    async def _open(self, venue: str) -> GateExchange:
+        return self.public
+
+    async def advance(self) -> None:
+        self.simulator.control.step({})
+        for channel in self.feed.channels():
+            await until_at(channel, self.simulator.venue.candle(channel.symbol))
+        await self.exchange.settle()
+
+    async def close(self) -> None:
+        await self.exchange.close()
+        await self.feed.close()
+        await self.public.close()
+        await self.redis.aclose()
+        await self.engine.dispose()
+        await self.simulator.stop()
+
+
+async def until_at(channel: Channel, candle: Candle) -> None:
+    """Wait until the feed has heard of `candle`."""
+    changed = asyncio.Event()
+    channel.listeners.add(changed)
+    async with asyncio.timeout(10):
+        while channel.newest is None or (channel.newest.time, channel.newest.closed) != (candle.time, candle.closed):
+            await changed.wait()
+            changed.clear()
+    channel.listeners.discard(changed)
+
+
+@pytest.fixture(params=["simulator", "paper", "live paper"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which venue is under test."""
+    return str(request.param)
+
+
+@pytest.fixture
+def stores(kind: str, request: pytest.FixtureRequest) -> tuple[str, str] | None:
+    """Database and Redis, for the venue that needs them."""
+    if kind != "live paper":
+        return None
+    return request.getfixturevalue("database_url"), request.getfixturevalue("redis_url")
+
+
+@pytest.fixture
+async def bench(kind: str, stores: tuple[str, str] | None) -> AsyncIterator[Bench]:
     """One venue under test."""
-    made = SimulatorBench(await start_simulator()) if request.param == "simulator" else PaperBench()
+    made: Bench
+    if stores is not None:
+        made = LivePaperBench(await start_simulator(), *stores)
+    else:
+        made = SimulatorBench(await start_simulator()) if kind == "simulator" else PaperBench()
     yield made
     await made.close()
 

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import VirtualClock
 from cashup.errors import Conflict, IntegrityError, NotFound, TooManyRequests, Unauthenticated, UsageError
+from cashup.exchanges.paper_terms import PaperTerms
 from cashup.storage.database import transaction
 from cashup.types import Mode
 from cashup.users import throttle
@@ -21,6 +22,7 @@ from cashup.users.vault import Credentials, Vault
 
 PASSWORD = "correct horse battery"
 KEYS = Credentials("the-api-key", "the-api-secret")
+TERMS = PaperTerms.parse({"balances": {"USDT": "10000"}})
 
 
 @pytest.fixture
@@ -149,6 +151,15 @@ async def test_an_account_keeps_its_keys_to_itself(people: People, store: Accoun
         await store.create("main", "gate", Mode.SANDBOX, KEYS, by="eva")
 
 
+async def test_a_paper_account_has_terms_and_no_keys(people: People, store: Accounts) -> None:
+    await people.create("eva", PASSWORD, Role.TRADER, by="admin")
+    account = await store.create("toy", "gate", Mode.PAPER, None, by="eva", terms=TERMS)
+    assert (account.venue, account.terms, account.fingerprint) == ("gate", TERMS, "")
+    assert await store.get("toy") == account
+    with pytest.raises(NotFound, match="with keys"):
+        await store.credentials("toy")
+
+
 async def test_rows_cannot_be_swapped(people: People, store: Accounts, database: AsyncEngine) -> None:
     for name in ("eva", "max"):
         await people.create(name, PASSWORD, Role.TRADER, by="admin")
@@ -172,8 +183,14 @@ async def test_accounts_that_cannot_be_are_refused(people: People, store: Accoun
         await store.create("a", "ftx", Mode.LIVE, KEYS, by="eva")
     with pytest.raises(UsageError, match="paper, sandbox or live"):
         await store.create("a", "gate", Mode.BACKTEST, KEYS, by="eva")
-    with pytest.raises(UsageError, match="on a simulator"):
-        await store.create("a", "gate", Mode.PAPER, KEYS, by="eva")
+    with pytest.raises(UsageError, match="needs no keys"):
+        await store.create("a", "gate", Mode.PAPER, KEYS, by="eva", terms=TERMS)
+    with pytest.raises(UsageError, match="USDT=10000"):
+        await store.create("a", "gate", Mode.PAPER, None, by="eva")
+    with pytest.raises(UsageError, match="the venue's affair"):
+        await store.create("a", "gate", Mode.LIVE, KEYS, by="eva", terms=TERMS)
+    with pytest.raises(UsageError, match="key and the secret"):
+        await store.create("a", "gate", Mode.LIVE, None, by="eva")
     with pytest.raises(UsageError, match="key and the secret"):
         await store.create("a", "gate", Mode.LIVE, Credentials("", ""), by="eva")
     with pytest.raises(UsageError, match="not an address"):
