@@ -4,10 +4,10 @@ ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint format bench lock
+.PHONY: help setup demo up test test-faults dst lint format bench lock
 
 help:  ## say what can be made
-	@sed -n 's/^\([a-z]*\):.*##\(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 demo: setup  ## the whole way offline: backtest, checks, replay, live worker on the simulator, report
 	@$(BIN)/cashup demo $(ARGS)
@@ -15,8 +15,14 @@ demo: setup  ## the whole way offline: backtest, checks, replay, live worker on 
 up: setup  ## serve JupyterLab, the API and the dashboards until Ctrl-C
 	@$(BIN)/cashup up $(ARGS)
 
-test: setup  ## every test that CI runs, a file to a process; ARGS="-k name" for some of them
-	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+test: setup  ## every test but the proofs by faults, a file to a process; ARGS="-k name" for some of them
+	@$(BIN)/pytest -m "not faults" -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-faults: setup  ## the proofs by faults: simulation, crashes, losses; CASHUP_PROOF_SCALE=10 for ten times as many
+	@$(BIN)/pytest -m faults -n logical --maxprocesses 2 --dist worksteal $(ARGS)
+
+dst: setup  ## run SEED=n of the deterministic simulation again and print all that happens in it
+	@$(BIN)/python -m tests.faults.simulation $(SEED) --trace
 
 lint: setup  ## ruff and mypy
 	@$(BIN)/ruff check .

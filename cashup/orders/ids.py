@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from contextvars import ContextVar
 
 from cashup.types import Millis
 
 PREFIX = "t-"
 """Marks an order as ours on the venue. Always present: adapters must not have to add it."""
 
+random_bits: ContextVar[Callable[[int], int]] = ContextVar("random_bits", default=secrets.randbits)
+"""Where ids get their random bits from, that many at a time. A run that must repeat itself sets its own source."""
+
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def ulid(now: Millis) -> str:
     """26 characters of Crockford's base 32: 48 bits of `now`, 80 random bits."""
-    number = (now << 80) | secrets.randbits(80)
+    number = (now << 80) | random_bits.get()(80)
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 

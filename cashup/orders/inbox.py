@@ -1,4 +1,8 @@
-"""The inbox: a venue's raw frames are committed before anything acts on them, each one once."""
+"""The inbox: a venue's raw frames are committed before anything acts on them, each one once.
+
+Only the holder of the account's lease stores: a frame that somebody else had stored would be taken for known by the
+holder, and nobody would act on it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cashup.orders.journal import lease_guard
 from cashup.orders.tables import inbox
 from cashup.storage.database import dump_json
 from cashup.storage.lines import Lines
@@ -17,15 +22,19 @@ from cashup.types import Frame, Millis
 
 
 class Inbox:
-    """The frames of one account."""
+    """The frames of one account, under one lease."""
 
-    def __init__(self, engine: AsyncEngine, lines: Lines, account: str) -> None:
+    def __init__(self, engine: AsyncEngine, lines: Lines, account: str, fence: int) -> None:
         self._engine = engine
         self._lines = lines
         self._account = account
+        self._fence = fence
 
     async def store(self, frames: Sequence[tuple[Frame, bool]], now: Millis) -> dict[tuple[str, str], int]:
-        """Commit frames, each with whether nothing needs to act on it; the ids of the new ones by (channel, key)."""
+        """Commit frames, each with whether nothing needs to act on it; the ids of the new ones by (channel, key).
+
+        Stores nothing when the lease is lost.
+        """
         rows = [
             {
                 "account": self._account,
@@ -37,7 +46,8 @@ class Inbox:
             }
             for frame, done in frames
         ]
-        found = await self._lines.run(_store(), {"rows": dump_json(rows)})
+        values = {"rows": dump_json(rows), "account": self._account, "fence": self._fence}
+        found = await self._lines.run(_store(), values)
         return {(row["channel"], row["dedupe_key"]): row["id"] for row in found}
 
     async def unapplied(self) -> list[tuple[int, Frame]]:
@@ -51,6 +61,7 @@ class Inbox:
 @cache
 def _store() -> Prepared:
     names = ("account", "channel", "dedupe_key", "body", "received_at", "applied")
-    rows = rows_of(inbox, names, "rows")
-    statement = insert(inbox).from_select(list(names), select(*(rows.c[name] for name in names)))
+    rows, guard = rows_of(inbox, names, "rows"), lease_guard()
+    source = select(*(rows.c[name] for name in names)).where(guard.c.held == 1)
+    statement = insert(inbox).from_select(list(names), source)
     return prepare(statement.on_conflict_do_nothing().returning(inbox.c.id, inbox.c.channel, inbox.c.dedupe_key))

@@ -220,7 +220,8 @@ def _lease() -> Select[Any]:
     )
 
 
-def _guard(*, attempt: bool) -> CTE:
+def lease_guard(*, attempt: bool = False) -> CTE:
+    """One row, `held`, when the lease is ours (bound as `account` and `fence`): write only where it is there."""
     guard = _lease()
     if attempt:
         deployment = table("deployments", column("name", Text), column("fence", BigInteger), column("desired", Text))
@@ -235,7 +236,7 @@ def _guard(*, attempt: bool) -> CTE:
 @cache
 def _commit(kinds: tuple[Write, ...], events: bool, attempt: bool) -> Prepared:
     """The statement for these kinds of writes, which yields 1 if the guard held, else 0."""
-    guard = _guard(attempt=attempt)
+    guard = lease_guard(attempt=attempt)
     statement = select(func.count()).select_from(guard)
     statement = statement.add_cte(*(kind.cte(guard) for kind in kinds))
     if events:
@@ -251,7 +252,7 @@ def _commit(kinds: tuple[Write, ...], events: bool, attempt: bool) -> Prepared:
 
 @cache
 def _held() -> Prepared:
-    return prepare(select(func.count()).select_from(_guard(attempt=False)))
+    return prepare(select(func.count()).select_from(lease_guard()))
 
 
 @cache

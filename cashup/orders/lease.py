@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import socket
 from enum import StrEnum
 
@@ -18,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock
 from cashup.events import EventKind
+from cashup.orders.ids import random_bits
 from cashup.orders.journal import NOW, LeaseLost
 from cashup.orders.tables import account_leases
 from cashup.storage.database import transaction
@@ -41,7 +41,7 @@ class Holder:
 
     def __init__(self) -> None:
         self.host = socket.gethostname()
-        self.name = f"{self.host}/{os.getpid()}/{secrets.token_hex(4)}"
+        self.name = f"{self.host}/{os.getpid()}/{random_bits.get()(32):08x}"
 
     def gone(self, name: str) -> bool:
         """True when `name` was a process of this host that does not exist any more."""

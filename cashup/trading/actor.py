@@ -148,7 +148,7 @@ class AccountActor:
         lease = await self._take()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(lease.keep()), group.create_task(self._sweeper.run())]
-            inbox = Inbox(self._engine, self._lines, self.account)
+            inbox = Inbox(self._engine, self._lines, self.account, lease.fence)
             stream = AccountStream(self.exchange, inbox, self._clock, self._mailbox.put, self._reconnected)
             try:
                 desks = await self._desks(lease)

@@ -46,6 +46,7 @@ class Engine:
         emitted: Callable[[], None] = lambda: None,
         *,
         patience: Patience = DEFAULT_PATIENCE,
+        holder: Holder | None = None,
     ) -> None:
         self._engine = engine
         self._lines = Lines(engine)
@@ -54,7 +55,7 @@ class Engine:
         self._open_exchange = open_exchange
         self._emitted = emitted
         self._patience = patience
-        self._holder = Holder()
+        self._holder = holder or Holder()
         self._actors: dict[str, AccountActor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._opening = asyncio.Lock()

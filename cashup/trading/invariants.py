@@ -102,14 +102,22 @@ _RULES = {
         GROUP BY deployment, intent, symbol, side HAVING count(*) > 1 OR bool_or(claimed_at IS NULL)
         """,
 }
-"""Each rule names the rows that break it. They are meant for moments of rest: no intent on its way."""
+"""Each rule names the rows that break it."""
+
+_AT_REST = {"I12: an order's fate is unknown"}
+"""The rules that hold only when no order is on its way."""
 
 
-async def violations(engine: AsyncEngine, account: str) -> list[str]:
-    """Every broken rule, with the rows that break it; empty when all is well."""
+async def violations(engine: AsyncEngine, account: str, *, at_rest: bool = True) -> list[str]:
+    """Every broken rule, with the rows that break it; empty when all is well.
+
+    Unless the account is `at_rest`, only the rules that hold at any moment are asked for.
+    """
     found = []
     async with engine.connect() as connection:
         for rule, query in _RULES.items():
+            if rule in _AT_REST and not at_rest:
+                continue
             values = {"account": account} | ({"ended": _ENDED} if ":ended" in query else {})
             rows = (await connection.execute(text(query), values)).scalars().all()
             if rows:

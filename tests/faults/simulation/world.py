@@ -1,0 +1,278 @@
+"""One seed: gateways, a venue, strategies and everything that can go wrong, from the first order to the last.
+
+First the safety phase: strategies ask for positions while faults strike and gateways die, freeze and replace each
+other; what must always hold is checked throughout. Then everything heals, and within `REST_SECONDS` all must be at
+rest: every intent carried out, every order's fate known, the books equal to the venue to the last digit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from dataclasses import dataclass
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from cashup.errors import StorageError, Unavailable
+from cashup.exchanges.paper import PaperExchange
+from cashup.exchanges.paper_venue import PaperVenue
+from cashup.exchanges.rules import gate_market
+from cashup.storage.database import create_engine
+from cashup.trading.desks import Funding
+from cashup.trading.invariants import venue_violations, violations
+from cashup.types import Millis
+from tests.faults.simulation.gateway import Gateway, Marks, SimulatedClock
+from tests.faults.simulation.loop import Life, SimulatedLoop
+from tests.faults.simulation.strategy import BTC, ETH, Strategy
+from tests.faults.simulation.tables import deploy, empty, spans_of_unknown, unrest
+from tests.faults.simulation.trouble import Trouble
+from tests.faults.simulation.venue import SimulatedExchange, SimulatedVenue, Weather
+from tests.faults.simulation.wire import Server
+
+START: Millis = 1_735_689_600_000
+PRICES = {BTC: Decimal(50_000), ETH: Decimal(2_000)}
+ACCOUNT = "main"
+DEPLOYMENTS = ("carry", "trend")
+CAPITAL = Decimal(10_000)
+REST_SECONDS = 120.0
+ANSWER_SECONDS = 20.0
+CRASH_STEPS = 6_000
+"""About how many steps a gateway lives."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a seed gave. Times are virtual seconds: `rest` from the healing on, `unknown` of each order that was it."""
+
+    seed: int
+    violations: tuple[str, ...]
+    digest: str
+    orders: int
+    statements: int
+    seconds: float
+    rest: float
+    unknown: tuple[float, ...]
+    faults: Counter[str]
+
+
+class World:
+    """Everything of one seed. `note` is called with every line of the trace."""
+
+    def __init__(self, seed: int, url: str, orders: int, note: Callable[[str], None] | None = None) -> None:
+        self.seed = seed
+        self.gateways: list[Gateway] = []
+        self._orders = orders
+        self._url = url
+        self._tell = note
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._faults: Counter[str] = Counter()
+        self._violations: list[str] = []
+        self._healed = False
+        self._context = copy_context()
+        self._crashes = self.chance("crashes")
+        self._buried: list[Gateway] = []
+        self._gone: set[str] = set()
+        self.loop = SimulatedLoop(self.chance("order of steps"), self.note)
+        self._clock = SimulatedClock(self.loop.time, START)
+        self._server = self._open_server()
+        self.venue = self._open_venue()
+        self._marks = Marks(self.venue.paper)
+
+    def _open_server(self) -> Server:
+        pace = self.chance("database")
+        socket = self._url.partition("host=")[2] + "/.s.PGSQL.5432"
+        server = Server(self.loop, socket, self._clock.now, lambda: pace.expovariate(1_000), self.note)
+        self.loop.connect = server.connect
+        self.loop.before_step = self._before_step
+        return server
+
+    def _open_venue(self) -> SimulatedVenue:
+        paper = PaperVenue([gate_market(symbol) for symbol in PRICES], self._clock)
+        for symbol, price in PRICES.items():
+            paper.move(symbol, price)
+        return SimulatedVenue(
+            paper, {"USDT": Decimal(25_000), "BTC": Decimal("0.5")}, self.chance("network"), self.note
+        )
+
+    def run(self) -> Outcome:
+        """Live through the seed."""
+        try:
+            return self.loop.run_until_complete(self.loop.create_task(self._live(), context=self._context))
+        finally:
+            self._take_apart()
+
+    # -- the course of things ---------------------------------------------------------------------------------------
+
+    async def _live(self) -> Outcome:
+        self._database = create_engine(self._url)
+        await self._prepare()
+        self.venue.weather = Weather.drawn(self.chance("weather"))
+        trouble = self.loop.create_task(Trouble(self, self.chance("trouble")).run())
+        strategies = [self.loop.create_task(Strategy(self, name, self.chance(name)).run()) for name in DEPLOYMENTS]
+        while self.trading:
+            await asyncio.sleep(10)
+            await self._check()
+        trouble.cancel()
+        healed = self._heal()
+        _, waiting = await asyncio.wait(strategies, timeout=REST_SECONDS)
+        rest = await self._rest(healed)
+        self._violations += [f"liveness: {task.get_coro()!r} was never answered" for task in sorted(waiting, key=hash)]
+        for task in strategies:
+            if task.done():
+                task.result()
+        await self._check(at_rest=True)
+        unknown = await spans_of_unknown(self._database)
+        found = (*self._violations, *self.loop.unhandled)
+        orders, statements = len(self.venue.received), self._server.statements
+        return Outcome(
+            self.seed, found, self._hash.hexdigest(), orders, statements, self.loop.time(), rest, unknown, self._faults
+        )
+
+    async def _prepare(self) -> None:
+        """Empty tables, two deployments on one account, their capital booked by a first gateway."""
+        await empty(self._database)
+        self.start_gateway()
+        for name in DEPLOYMENTS:
+            await deploy(self._database, name, ACCOUNT, CAPITAL)
+            funding = Funding(name, CAPITAL, "USDT", {})
+            await self.ask(lambda gateway, funding=funding: gateway.engine.fund(ACCOUNT, funding))
+
+    @property
+    def trading(self) -> bool:
+        """True while not enough orders have reached the venue."""
+        return len(self.venue.received) < self._orders
+
+    def _heal(self) -> float:
+        """From now on nothing goes wrong any more; the time at which that was."""
+        self.note("everything heals")
+        self._healed = True
+        self.venue.weather = Weather()
+        self.venue.down_until = 0.0
+        self.venue.break_streams()
+        for gateway in self.gateways:
+            gateway.clock.wrong_by = 0
+            self.loop.resume(gateway.life)
+        if not self.gateways:
+            self.start_gateway()
+        return self.loop.time()
+
+    async def _rest(self, healed: float) -> float:
+        """Wait until all is at rest; how long it took since `healed`."""
+        while found := await unrest(self._database):
+            if self.loop.time() - healed > REST_SECONDS:
+                self._violations += [f"liveness: {REST_SECONDS:.0f} s after all was well: {what}" for what in found]
+                break
+            await asyncio.sleep(0.5)
+        return self.loop.time() - healed
+
+    async def _check(self, *, at_rest: bool = False) -> None:
+        found = await violations(self._database, ACCOUNT, at_rest=at_rest)
+        if at_rest:
+            venue = PaperExchange(self.venue.paper, self.venue.account)
+            found += await venue_violations(self._database, ACCOUNT, venue, list(PRICES))
+        found += [f"I1: order {i} was sent {len(at)} times" for i, at in self.venue.received.items() if len(at) > 1]
+        for what in found:
+            self.complain(what)
+
+    # -- gateways ---------------------------------------------------------------------------------------------------
+
+    def start_gateway(self) -> None:
+        """A new process."""
+        number = len(self.gateways) + len(self._buried) + 1
+        exchange = SimulatedExchange(self.venue, self.chance(f"port {number}"), self._context)
+        gateway = Gateway.open(
+            number,
+            self._url,
+            SimulatedClock(self.loop.time, START),
+            exchange,
+            self._marks,
+            self._gone,
+            self.chance(f"ids {number}"),
+            crash_at=round(self._crashes.expovariate(1 / CRASH_STEPS)),
+        )
+        self.gateways.append(gateway)
+        self.note(f"gateway {number} starts")
+        gateway.do(gateway.engine.start())
+
+    def pause(self, gateway: Gateway, seconds: float) -> None:
+        """`kill -STOP`, and `kill -CONT` some seconds later; not amid a transaction, which nobody could pass."""
+        if self._server.holder in gateway.life.wires:
+            return
+        self.note("fault: pause")
+        gateway.life.paused = True
+        self.loop.call_later(seconds, self._resume, gateway, context=self._context)
+
+    def _resume(self, gateway: Gateway) -> None:
+        if not gateway.life.dead:
+            self.loop.resume(gateway.life)
+
+    def _before_step(self, life: Life) -> None:
+        gateway = next(each for each in self.gateways if each.life is life)
+        if life.steps >= gateway.crash_at and not self._healed:
+            self._crash(gateway)
+
+    def _crash(self, gateway: Gateway) -> None:
+        """`kill -9`. Whether its lease is taken over at once depends on whether its machine can be asked."""
+        self.note("fault: crash")
+        gateway.life.dead = True
+        if self._crashes.random() < 0.7:
+            self._gone.add(gateway.holder.name)
+        for wire in gateway.life.wires:
+            wire.cut()
+        self.venue.forget(gateway.exchange.streams)
+        self.gateways.remove(gateway)
+        self._buried.append(gateway)
+        gateway.ended.set()
+
+    async def ask(self, question: Callable[[Gateway], Awaitable[Any]]) -> Any:
+        """Ask one gateway after the other until one answers; raises what it answers."""
+        random = self._crashes
+        while True:
+            awake = [gateway for gateway in self.gateways if not gateway.life.paused]
+            if awake:
+                gateway = random.choice(awake)
+                task = gateway.do(question(gateway))
+                ended = self.loop.create_task(gateway.ended.wait())
+                await asyncio.wait([task, ended], timeout=ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                ended.cancel()
+                if task.done():
+                    try:
+                        return task.result()
+                    except (Unavailable, StorageError, SQLAlchemyError, OSError) as error:
+                        self.note(f"gateway {gateway.number} answers: {type(error).__name__}")
+                task.cancel()
+            await asyncio.sleep(random.uniform(0.1, 0.5))
+
+    # -- the trace --------------------------------------------------------------------------------------------------
+
+    def note(self, line: str) -> None:
+        """Add a line to the trace."""
+        self._hash.update(line.encode() + b"\n")
+        if line.startswith("fault: "):
+            self._faults[line[7:].partition(" by ")[0]] += 1
+        if self._tell is not None:
+            self._tell(line)
+
+    def complain(self, what: str) -> None:
+        """A rule is broken."""
+        self.note(f"VIOLATION {what}")
+        if what not in self._violations:
+            self._violations.append(what)
+
+    def chance(self, purpose: str) -> Random:
+        """A stream of chance of its own, so that a draw more in one place changes nothing in another."""
+        return Random(f"{self.seed} {purpose}")
+
+    def _take_apart(self) -> None:
+        """End every task, also of the dead, so that nothing of this seed runs in the next one."""
+        self._tell = None
+        self._server.close()
+        for gateway in (*self.gateways, *self._buried):
+            self.loop.resume(gateway.life)
+        self.loop.end()
