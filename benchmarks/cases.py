@@ -6,13 +6,15 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from decimal import Decimal
+from statistics import median
 from typing import Any
 
 import psutil
 
 from benchmarks import process
 from benchmarks.check import check
-from benchmarks.engines import engines
+from benchmarks.engines import engines, run_peer, save_bars
 from benchmarks.lake import lake
 from benchmarks.measure import ROOT, cashup, home, pss_mib, run, spread
 from benchmarks.notebook import import_, seen
@@ -27,6 +29,7 @@ HOUR = 3_600_000
 MINUTES = 525_600
 START = "2025-01-01"
 YEAR = 8_760
+WINDOWED = 20_000
 
 
 def help_() -> dict[str, Any]:
@@ -106,6 +109,47 @@ def replay() -> dict[str, Any]:
     return {"bars": YEAR} | {f"bars_per_second_{mode}": speed for mode, speed in speeds.items()}
 
 
+def replay_peer() -> dict[str, Any]:
+    """Bars per second of the replay and of NautilusTrader's BacktestEngine: the same minutes, the same strategy."""
+    from cashup.exchanges.rules import gate_market
+    from cashup.markets.lake import Lake
+    from cashup.strategies.strategy import Strategy
+    from cashup.trading.replay import replay as replay_
+    from cashup.types import Symbol
+
+    def target(bars: Any) -> Any:
+        # A hundredth of the capital, as the peer trades one unit: fees do not end it before the bars do.
+        return (bars.close.rolling(10).mean() > bars.close.rolling(30).mean()) * 0.01
+
+    with home() as folder:
+        process.store_minutes(folder)
+        lake = Lake(folder / "lake")
+        strategy = Strategy(target, symbols=["BTC/USDT"], timeframe="1m", warmup=30)
+        bars = lake.bars("gate", strategy.symbols, "1m", None, None)
+        markets = {Symbol("BTC/USDT"): gate_market("BTC/USDT", bars.close["BTC/USDT"].tolist())}
+        seconds, window_seconds = [], []
+        for _ in range(3):
+            began = time.perf_counter()
+            made = replay_(strategy, bars, markets, capital=Decimal(10_000_000), decisions="frame")
+            seconds.append(time.perf_counter() - began)
+        few = bars.rows(0, WINDOWED + strategy.warmup)
+        began = time.perf_counter()
+        replay_(strategy, few, markets, capital=Decimal(10_000_000))
+        window_seconds.append(time.perf_counter() - began)
+        peer = run_peer("NautilusTrader 1.221", save_bars(lake.read("gate", "BTC/USDT", "1m"), folder / "bars.npz"))
+    ours, theirs = len(bars) / median(seconds), len(bars) / peer["engine_seconds"]
+    return {
+        "bars": len(bars),
+        "bars_per_order": round(len(bars) / len(made.orders), 1),
+        "seconds": spread(seconds, 2),
+        "bars_per_second": round(ours),
+        "bars_per_second_asked_bar_by_bar": round(WINDOWED / median(window_seconds)),
+        "peer": peer,
+        "peer_bars_per_second": round(theirs),
+        "times_peer": round(ours / theirs, 2),
+    }
+
+
 def stack() -> dict[str, Any]:
     """A year of hours through the whole stack in lockstep: bars per second, and CPU time per process and bar."""
     with home() as folder:
@@ -155,6 +199,7 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     **process.CASES,
     "backtest_kernel": backtest_kernel,
     "replay": replay,
+    "replay_peer": replay_peer,
     "check": check,
     "sweep": sweep,
     "sweep_dask": sweep_dask,

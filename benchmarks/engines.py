@@ -145,20 +145,26 @@ def _kernel(folder: Path) -> Iterator[_Timed]:
 
 
 def _peers(folder: Path) -> list[dict[str, Any]]:
-    """Each peer in a process of its own Python, on the same bars."""
-    _install_peers()
+    """Each peer on the same bars."""
     frame = Lake(folder / "lake").read("gate", "BTC/USDT", "1m", parse_time("2025-01-01"))
-    found = []
     with TemporaryDirectory() as temporary:
-        path = Path(temporary, "bars.npz")
-        times = np.asarray(frame.index.tz_localize(None).as_unit("ms").astype("int64"))
-        np.savez(path, times=times, **{name: frame[name].to_numpy() for name in frame.columns})
-        for name, script in SCRIPTS.items():
-            words = [str(PEER_PYTHON), "-W", "ignore", str(PEERS / script), str(path)]
-            done = run(words, cwd=PEERS)
-            figures = json.loads(done.stdout.splitlines()[-1])
-            found.append({"tool": name, "process_seconds": round(done.seconds, 2), **figures})
-    return found
+        path = save_bars(frame, Path(temporary, "bars.npz"))
+        return [run_peer(name, path) for name in SCRIPTS]
+
+
+def save_bars(frame: Any, path: Path) -> Path:
+    """The bars of a lake's frame as a file that every peer reads."""
+    times = np.asarray(frame.index.tz_localize(None).as_unit("ms").astype("int64"))
+    np.savez(path, times=times, **{name: frame[name].to_numpy() for name in frame.columns})
+    return path
+
+
+def run_peer(name: str, bars: Path) -> dict[str, Any]:
+    """One peer in a process of its own Python: `tool process_seconds engine_seconds peak_mib trades final`."""
+    _install_peers()
+    done = run([str(PEER_PYTHON), "-W", "ignore", str(PEERS / SCRIPTS[name]), str(bars)], cwd=PEERS)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    return {"tool": name, "process_seconds": round(done.seconds, 2), **figures}
 
 
 def _install_peers() -> None:

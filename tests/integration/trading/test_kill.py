@@ -23,8 +23,8 @@ from cashup.simulator.tape import Tape
 from cashup.simulator.venue import Venue
 from cashup.strategies.bars import Bars
 from cashup.trading.invariants import venue_violations, violations
+from tests.faults.proxy import DOWN, Proxy
 from tests.integration.trading.conftest import BTC, ETH, Prices, deploy, until
-from tests.integration.trading.proxy import Proxy
 
 ROOT = Path(__file__).parents[3]
 START = 1_735_689_600_000
@@ -102,13 +102,12 @@ async def test_around_the_write(stage: Stage, moment: str, side: str) -> None:
 
 @pytest.mark.parametrize("order", [2, 3])
 async def test_written_but_not_answered(stage: Stage, order: int) -> None:
-    stage.proxy.withhold = order
+    stage.proxy.when(lambda link, data: link.mute(DOWN), what=b"POST /api/v4/spot/orders", nth=order)
     process = await stage.run()
     async with asyncio.timeout(60):
-        await stage.proxy.answered.wait()
+        await stage.proxy.swallowed.wait()
     process.kill()
     await ends(process)
-    stage.proxy.withhold = None
     assert await ends(await stage.run()) == 0
     await stage.check()
 
