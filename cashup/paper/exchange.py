@@ -76,7 +76,9 @@ class LivePaper:
         """What trades on the venue, with the fees of this account."""
         if not self._rules:
             listed = await (await self._public()).markets()
-            self._rules = {symbol: self._priced(market) for symbol, market in listed.items()}
+            own = self.terms.taker_fee is not None or self.terms.maker_fee is not None
+            # Without fees of its own an account shares the venue's list: it is long, and accounts are many.
+            self._rules = {symbol: self._priced(market) for symbol, market in listed.items()} if own else listed
         return self._rules
 
     async def candles(self, symbol: Symbol, timeframe: str, since: Millis, limit: int = 1000) -> Sequence[Candle]:

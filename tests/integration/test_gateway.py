@@ -370,3 +370,17 @@ async def test_a_kill_that_cannot_be_is_explained(api: Api, worker: dict[str, An
     assert await api.ok("GET", "/halts") == []
     assert (await api("GET", "/deployments/demo/flatten")).status_code == 404
     assert (await api.ok("POST", "/deployments/demo/flatten"))["state"] in ("cancelling", "done")
+
+
+async def test_a_paper_account_says_what_it_assumes(api: Api, simulator: Simulator) -> None:
+    terms = {"balances": {"USDT": "10000"}, "timeframe": "1h", "latency": 5}
+    body = {"name": "toy", "mode": "paper", "base_url": simulator.url, "terms": terms}
+    made = await api.ok("POST", "/accounts", body)
+    assert made == await api.ok("GET", "/accounts/toy")
+    assert (made["fingerprint"], made["terms"]["latency"], made["terms"]["liquidity"]) == ("", 5, "0.1")
+    assert "candles of 1h" in made["assumptions"][0]
+    refused = await api("POST", "/accounts", body | {"name": "other", "key": "k", "secret": "s"})
+    assert (refused.status_code, "needs no keys" in refused.text) == (422, True)
+    for wrong in ({}, {"balances": {"USDT": "lots"}}, {"balances": []}, {"balances": {"USDT": "1"}, "latency": "x"}):
+        answer = await api("POST", "/accounts", body | {"name": "other", "terms": wrong})
+        assert answer.status_code == 422, answer.text

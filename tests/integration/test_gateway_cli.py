@@ -131,6 +131,14 @@ def test_an_account_is_stored_by_whoever_is_logged_in(cli: Cli) -> None:
         assert "paper, sandbox or live" in complaint(
             cli("account", "create", "x", "--mode", "replay", stdin="the-key\nthe-secret\n", **where), 2
         )
+        paper = ("account", "create", "toy", "--mode", "paper")
+        assert cli(*paper, "--balance", "USDT=10000", "--liquidity", "unlimited", **where).returncode == 0
+        assert "USDT=10000" in complaint(cli(*paper, **where), 2)
+        assert "write it like USDT=10000" in complaint(cli(*paper, "--balance", "USDT", **where), 2)
+        shown = cli("account", "show", "toy", **where).stdout
+        assert "began with 10000 USDT" in shown
+        assert "  5. The market takes and gives any quantity." in shown
+        assert json.loads(cli("account", "show", "main", "--json", **where).stdout)["assumptions"] == []
     assert "the-secret" not in made.stdout + listed + (cli.folder / "gateway.log").read_text()
     assert "does not answer" in complaint(cli("account", "list", **where), 1)
 
