@@ -28,6 +28,7 @@ from cashup.storage.lines import Lines
 from cashup.trading.desks import Desks
 from cashup.trading.errands import Errands
 from cashup.trading.halts import CONTRADICTION, Halts, Scope
+from cashup.trading.loss_watch import LossWatch
 from cashup.trading.mailbox import Mailbox
 from cashup.trading.prices import Marks, Prices
 from cashup.trading.reconciliation import abandoned, accept, compare, missed, open_account, uncovered
@@ -43,6 +44,7 @@ _TAKE_SECONDS = 0.5
 _AGAIN_SECONDS = 0.5
 _AGAIN_AT_MOST_SECONDS = 5.0
 _BLOCKED_SECONDS = 30.0
+_WATCH_SECONDS = 1.0
 _CONNECT_SECONDS = 20.0
 _SETTLE_SECONDS = 0.2
 _COMPARISONS = 5
@@ -154,6 +156,7 @@ class AccountActor:
                 desks = await self._desks(lease)
                 tasks.append(group.create_task(stream.run()))
                 await self._reconcile(lease, desks, stream)
+                tasks.append(group.create_task(self._watch(desks)))
                 await self._work(lease, desks)
             except (CashUpError, TimeoutError) as error:
                 with suppress(CashUpError, SQLAlchemyError, OSError):
@@ -261,6 +264,13 @@ class AccountActor:
             if problem is not None and self.state is AccountState.READY:
                 await self._block(lease, desks, problem)
                 return
+
+    async def _watch(self, desks: Desks) -> None:
+        """Look after losses for as long as the books are right."""
+        losses = LossWatch(self.account, self._engine, self._halts, self._clock)
+        while self.state is AccountState.READY:
+            await desks.watch(losses)
+            await asyncio.sleep(_WATCH_SECONDS)
 
     async def _send(self, desks: Desks) -> None:
         if self.state is AccountState.READY:

@@ -20,11 +20,13 @@ from cashup.orders.state import Event, Lapsed, Order, apply
 from cashup.trading.book import Book, apply_trade
 from cashup.trading.intents import Intent, IntentState
 from cashup.trading.ledger import Posting, post_trade
-from cashup.trading.planner import Plan, decide, plan_increases, plan_reductions
+from cashup.trading.planner import Plan, Sizing, decide, plan_increases, plan_reductions
+from cashup.trading.risk.round_trip import ClosedTrade, RoundTrip, trip_after
 from cashup.trading.rules import Rules
 from cashup.trading.tables import books, positions
+from cashup.trading.trips import ADD_CLOSED, SAVE_TRIPS, closed_row, trip_row
 from cashup.trading.turn import ADD_EQUITY, Turn
-from cashup.types import ZERO, Millis, OrderRequest, OrderState, Side, Symbol, Trade
+from cashup.types import ZERO, Market, Millis, OrderRequest, OrderState, Side, Symbol, Trade
 
 SAVE_BOOK = Write(
     "save_book",
@@ -51,7 +53,8 @@ _UNPLACED = frozenset({OrderState.NOT_PLACED, OrderState.REJECTED_LOCAL})
 class Desk:
     """`book` is all that the deployment owns, reserved or not; what orders hold of it is in their records.
 
-    `prices` are those of its last trades.
+    `prices` are those of its last trades, `trips` its positions since they were entered, `closed` the trades that
+    protections look at, `moved` the symbols whose trips the turn has changed.
     """
 
     deployment: str
@@ -64,6 +67,9 @@ class Desk:
     intents: deque[Intent] = field(default_factory=deque)
     records: dict[str, Record] = field(default_factory=dict)
     prices: dict[Symbol, Decimal] = field(default_factory=dict)
+    trips: dict[Symbol, RoundTrip] = field(default_factory=dict)
+    closed: list[ClosedTrade] = field(default_factory=list)
+    moved: set[Symbol] = field(default_factory=set)
 
     def accept(self, intent: Intent, turn: Turn) -> None:
         """Take a new intent and carry it as far as it goes."""
@@ -125,6 +131,9 @@ class Desk:
                 "updated_at": turn.now,
             }
             turn.commit.add(SAVE_POSITIONS, row)
+        rows = [trip_row(self.deployment, symbol, self.trips.get(symbol)) for symbol in sorted(self.moved)]
+        turn.commit.add(SAVE_TRIPS, *rows)
+        self.moved.clear()
 
     def symbols(self, intent: Intent) -> list[Symbol]:
         """The symbols whose price the intent needs: those it names and those that are held."""
@@ -162,7 +171,8 @@ class Desk:
         intent.state = IntentState.SELLING
         turn.changed_intents[intent.deployment, intent.key] = intent
         standing = turn.standing(self.deployment, known)
-        self._order(intent, plan_reductions(verdict.sizing, self.book, turn.markets, standing=standing), turn)
+        plan = plan_reductions(verdict.sizing, self.book, turn.markets, standing=standing)
+        self._order(intent, plan, verdict.sizing, turn)
         return True
 
     def _marks(self, intent: Intent, turn: Turn) -> dict[Symbol, Decimal] | None:
@@ -185,7 +195,8 @@ class Desk:
         turn.changed_intents[intent.deployment, intent.key] = intent
         if intent.sizing is not None:
             standing = turn.standing(self.deployment, intent.marks)
-            self._order(intent, plan_increases(intent.sizing, self.book, turn.markets, standing=standing), turn)
+            plan = plan_increases(intent.sizing, self.book, turn.markets, standing=standing)
+            self._order(intent, plan, intent.sizing, turn)
 
     def _end(self, intent: Intent, state: IntentState, turn: Turn) -> None:
         intent.state = state
@@ -208,8 +219,10 @@ class Desk:
             }
         )
 
-    def _order(self, intent: Intent, plan: Plan, turn: Turn) -> None:
+    def _order(self, intent: Intent, plan: Plan, sizing: Sizing, turn: Turn) -> None:
         intent.decisions.extend(plan.decisions)
+        if held := plan.held_back(sizing, self.book):
+            self.book = self.book.with_targets(held)
         for draft in plan.drafts:
             self._add(intent, draft.request(client_order_id(turn.now)), turn)
 
@@ -261,6 +274,17 @@ class Desk:
         turn.fill(record.id, record.deployment, trade)
         self.book = apply_trade(self.book, trade)
         self.prices[trade.symbol] = trade.price
+        self._close(trade, market, turn)
+
+    def _close(self, trade: Trade, market: Market, turn: Turn) -> None:
+        """Go on with the round trip in the symbol, and note the trade that has closed, if one has."""
+        trip, closed = trip_after(self.trips.pop(trade.symbol, None), trade, market)
+        self.moved.add(trade.symbol)
+        if trip is not None:
+            self.trips[trade.symbol] = trip
+        if closed is not None:
+            turn.commit.add(ADD_CLOSED, closed_row(self.deployment, closed))
+            self.closed.append(closed)
 
     def _release(self, record: Record, turn: Turn) -> None:
         """The order has ended and all its trades are booked: what it did not use is free again."""

@@ -33,11 +33,14 @@ from cashup.trading.flatten import flatten
 from cashup.trading.intents import TIME_TO_LIVE, Intent, Request, answer
 from cashup.trading.ledger import Posting
 from cashup.trading.loading import find_record, load_desks, load_free
+from cashup.trading.loss_watch import LossWatch
 from cashup.trading.mailbox import News
 from cashup.trading.oversight import Oversight
 from cashup.trading.prices import Prices
+from cashup.trading.risk_view import standing_view
 from cashup.trading.rules import Rules
 from cashup.trading.tables import intents
+from cashup.trading.trips import load_closed
 from cashup.trading.turn import Turn
 from cashup.types import ZERO, Market, Millis, OrderReport, OrderRequest, OrderState, Symbol, Trade
 
@@ -84,18 +87,40 @@ class Desks:
         self._patience = patience
         self._emitted = emitted
         self._known: OrderedDict[str, Record] = OrderedDict()
-        self.oversight = Oversight(account, self.desks, prices)
+        self.oversight = Oversight(account, prices)
 
     async def load(self) -> None:
         """Read everything from the tables."""
         async with self._engine.connect() as connection:
-            self.desks = await load_desks(connection, self.account)
-            await self.oversight.load(connection, self.desks, self._clock.now())
+            now = self._clock.now()
+            self.desks = await load_desks(connection, self.account, now)
+            await self.oversight.load(connection, self.desks, now)
             self.free = await load_free(connection, self.account)
             self.external = await load_external(connection, self.account)
         self._known.clear()
         for record in self.unsettled():
             self._remember(record)
+
+    async def refresh(self) -> None:
+        """Read what others may have changed: halts and limits."""
+        async with self._engine.connect() as connection:
+            await self.oversight.refresh(connection)
+
+    async def watch(self, losses: LossWatch) -> None:
+        """Look at what the desks are worth."""
+        await self.refresh()
+        oversight = self.oversight
+        if await losses.look(list(oversight.equities()), oversight.limits, oversight.halts):
+            await self.refresh()
+
+    def risk(self) -> dict[str, dict[str, Any]]:
+        """What risk says of each deployment now."""
+        now = self._clock.now()
+        marks = {name: {s: p for s in d.book.positions if (p := self._prices.of(s))} for name, d in self.desks.items()}
+        return {
+            name: standing_view(self.oversight.standing(name, marks[name], now), self.oversight.halts_of(name))
+            for name in self.desks
+        }
 
     def unsettled(self) -> Iterator[Record]:
         """Every order that has not ended, or of which trades are missing."""
@@ -110,7 +135,7 @@ class Desks:
     def turn(self) -> Turn:
         """A new turn, now."""
         now = self._clock.now()
-        return Turn(self.account, now, self.markets, self._prices.of, self._patience, self.oversight.watch(now))
+        return Turn(self.account, now, self.markets, self._prices.of, self._patience, self.oversight.at(now))
 
     async def commit(self, turn: Turn, attempt: tuple[str, int] | None = None) -> None:
         """Make the turn true. After any error memory must be loaded again."""
@@ -206,6 +231,9 @@ class Desks:
         desk.save(turn)
         await self.commit(turn)
         self.desks[funding.deployment] = desk
+        async with self._engine.connect() as connection:
+            known = await load_closed(connection, {funding.deployment: desk.rules}, turn.now)
+        desk.closed = known.get(funding.deployment, [])
         self.free[funding.quote] = self.free.get(funding.quote, ZERO) - change
 
     def _check_cover(self, funding: Funding, change: Decimal, desk: Desk | None) -> None:
@@ -273,6 +301,8 @@ class Desks:
             return []
         now = self._clock.now()
         claimed = await self._journal.claim(list(waiting), now, now + self._patience.fence)
+        if len(claimed) < len(waiting):
+            await self.refresh()
         requests = []
         for ident in waiting:
             if ident in claimed:

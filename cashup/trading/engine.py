@@ -142,6 +142,19 @@ class Engine:
 
         await actor.call(work)
 
+    async def risk(self, account: str) -> dict[str, dict[str, Any]]:
+        """The limits of each deployment on the account, how far they are used, and what holds its orders back.
+
+        Raises Unavailable when the account is not traded here now.
+        """
+        actor = await self.actor(account)
+
+        async def work(desks: Desks) -> dict[str, dict[str, Any]]:
+            return desks.risk()
+
+        found: dict[str, dict[str, Any]] = await actor.call(work)
+        return found
+
     async def accept_difference(self, account: str, subject: str) -> None:
         """An operator accepts what blocks the account; it is booked and compared again. Raises Conflict."""
         await (await self.actor(account)).accept(subject)

@@ -57,7 +57,7 @@ class KillSwitch:
         await self._check(kill)
         reason = kill.reason or f"killed by {by}"
         halted = (kill.scope, kill.name, KILL, TradingState.HALTED, reason)
-        await self._halts.latch(*halted, by=by, also=[self._begin(kill, self._clock.now())])
+        await self._halts.latch(*halted, by=by, also=[begin_sweep(kill, self._clock.now())])
         self._wake()
         return await self.state(kill.scope, kill.name)
 
@@ -75,7 +75,7 @@ class KillSwitch:
         await self._check(work)
         now = self._clock.now()
         async with transaction(self._database) as connection:
-            await connection.execute(self._begin(work, now))
+            await connection.execute(begin_sweep(work, now))
             await record(connection, at=now, subject=by, action="deployment.flatten", target=deployment)
         self._wake()
         return await self.flattening(deployment)
@@ -153,30 +153,29 @@ class KillSwitch:
             if not (await connection.execute(query)).scalar_one():
                 await self.owner(kill.scope, kill.name)
 
-    def _begin(self, kill: Kill, now: Millis) -> Any:
-        """The statement that adds the work to do, or starts it anew."""
-        where = select(deployments.c.account).where(concerns(kill.scope, kill.name))
-        if kill.scope is Scope.ALL:
-            found = union(where, select(account_leases.c.account)).subquery()
-        elif kill.scope is Scope.ACCOUNT:
-            found = select(literal(kill.name).label("account")).subquery()
-        else:
-            found = where.distinct().subquery()
-        flags = [true() if flag else false() for flag in (kill.flatten, kill.external)]
-        columns = ["scope", "name", "account", "flatten", "external", "state", "markets", "started_at", "updated_at"]
-        rows = select(
-            literal(kill.scope.value),
-            literal(kill.name),
-            found.c.account,
-            *flags,
-            literal("cancelling"),
-            literal({}, sweeps.c.markets.type),
-            literal(now),
-            literal(now),
-        )
-        added = insert(sweeps).from_select(columns, rows)
-        again: dict[str, Any] = {
-            name: added.excluded[name] for name in ("state", "markets", "started_at", "updated_at")
-        }
-        again |= {name: or_(sweeps.c[name], added.excluded[name]) for name in ("flatten", "external")}
-        return added.on_conflict_do_update(index_elements=list(sweeps.primary_key), set_={**again, "message": ""})
+
+def begin_sweep(kill: Kill, now: Millis) -> Any:
+    """The statement that adds the work to do, or starts it anew."""
+    where = select(deployments.c.account).where(concerns(kill.scope, kill.name))
+    if kill.scope is Scope.ALL:
+        found = union(where, select(account_leases.c.account)).subquery()
+    elif kill.scope is Scope.ACCOUNT:
+        found = select(literal(kill.name).label("account")).subquery()
+    else:
+        found = where.distinct().subquery()
+    flags = [true() if flag else false() for flag in (kill.flatten, kill.external)]
+    columns = ["scope", "name", "account", "flatten", "external", "state", "markets", "started_at", "updated_at"]
+    rows = select(
+        literal(kill.scope.value),
+        literal(kill.name),
+        found.c.account,
+        *flags,
+        literal("cancelling"),
+        literal({}, sweeps.c.markets.type),
+        literal(now),
+        literal(now),
+    )
+    added = insert(sweeps).from_select(columns, rows)
+    again: dict[str, Any] = {name: added.excluded[name] for name in ("state", "markets", "started_at", "updated_at")}
+    again |= {name: or_(sweeps.c[name], added.excluded[name]) for name in ("flatten", "external")}
+    return added.on_conflict_do_update(index_elements=list(sweeps.primary_key), set_={**again, "message": ""})

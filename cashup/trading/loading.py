@@ -20,19 +20,25 @@ from cashup.trading.planner import Sizing
 from cashup.trading.risk import Action, Decision
 from cashup.trading.rules import Rules
 from cashup.trading.tables import books, deployments, intents, ledger_entries, positions
-from cashup.types import OrderState, Symbol
+from cashup.trading.trips import load_closed, load_trips
+from cashup.types import Millis, OrderState, Symbol
 
 _ENDED = [state.value for state in OrderState if state.terminal]
 
 
-async def load_desks(connection: AsyncConnection, account: str) -> dict[str, Desk]:
-    """Every funded deployment of the account, with its unsettled orders and unfinished intents."""
+async def load_desks(connection: AsyncConnection, account: str, now: Millis) -> dict[str, Desk]:
+    """Every funded deployment of the account, with its unsettled orders, unfinished intents and newest trades."""
     query = select(books, deployments.c.spec).join(deployments, deployments.c.name == books.c.deployment)
     rows = (await connection.execute(query.where(books.c.account == account))).mappings().all()
     held = await _positions(connection, account)
     desks = {row["deployment"]: _desk(row, held.get(row["deployment"], {})) for row in rows}
     for deployment, traded in (await _prices(connection, list(desks))).items():
         desks[deployment].prices = traded
+    for deployment, trips in (await load_trips(connection, list(desks))).items():
+        desks[deployment].trips = trips
+    rules = {deployment: desk.rules for deployment, desk in desks.items()}
+    for deployment, closed in (await load_closed(connection, rules, now)).items():
+        desks[deployment].closed = closed
     for unfinished in await _unfinished(connection, list(desks)):
         desks[unfinished.deployment].intents.append(unfinished)
     for record in await _records(connection, account, list(desks)):

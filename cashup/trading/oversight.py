@@ -1,4 +1,4 @@
-"""Oversight of an account's orders: what surrounds each of them when risk looks at it, out of the desks in memory."""
+"""Oversight of an account: what surrounds each of its orders when risk looks at it, and what its desks are worth."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cashup.orders.record import Record
 from cashup.orders.tables import orders
-from cashup.strategies.limits import NO_LIMITS
-from cashup.trading.halts import Halt, effective
+from cashup.strategies.limits import NO_LIMITS, Limits
+from cashup.trading.halts import Halt, Scope, effective
+from cashup.trading.loss_watch import Equity
 from cashup.trading.prices import Prices
 from cashup.trading.risk import CALM, Allowance, Exposure, Resting, Standing, TradingState
+from cashup.trading.risk.protections import locks
+from cashup.trading.risk_limits import read_limits
 from cashup.trading.rules import MINUTE
+from cashup.trading.tables import deployments
 from cashup.types import ZERO, Millis, Side, Symbol
 
 if TYPE_CHECKING:
@@ -24,31 +28,68 @@ if TYPE_CHECKING:
 
 
 class Oversight:
-    """What the checks must know of `account` beyond one deployment's own book."""
+    """What the checks must know of `account` beyond one deployment's own book.
 
-    def __init__(self, account: str, desks: Mapping[str, Desk], prices: Prices) -> None:
+    Halts and limits of others are as they were at the last `refresh`. That is for planning: the send claim reads the
+    halts itself.
+    """
+
+    def __init__(self, account: str, prices: Prices) -> None:
         self.account = account
-        self._desks = desks
         self._prices = prices
+        self._desks: Mapping[str, Desk] = {}
         self._made: deque[tuple[Millis, str]] = deque()
-        self._halts: dict[str, list[Halt]] = {}
+        self._halts: Mapping[str, list[Halt]] = {}
+        self._owners: Mapping[str, str] = {}
+        self._limits: Mapping[tuple[Scope, str], Limits] = {}
 
     async def load(self, connection: AsyncConnection, desks: Mapping[str, Desk], now: Millis) -> None:
-        """Read what is not in the desks: the halts, and the orders of the last minute."""
+        """Read everything: after a start, or when the desks were read again."""
         self._desks = desks
-        self._halts = await effective(connection, self.account)
         order = orders.c
         query = select(order.created_at, order.deployment).where(
             order.account == self.account, order.deployment.is_not(None), order.created_at > now - MINUTE
         )
         rows = await connection.execute(query.order_by(order.created_at))
         self._made = deque((row.created_at, row.deployment) for row in rows)
+        await self.refresh(connection)
+
+    async def refresh(self, connection: AsyncConnection) -> None:
+        """Read what others may have changed: halts, limits, owners."""
+        owned = select(deployments.c.name, deployments.c.owner).where(deployments.c.account == self.account)
+        self._owners = {row.name: row.owner for row in await connection.execute(owned)}
+        self._limits = await read_limits(connection, self.account, set(self._owners.values()))
+        self._halts = await effective(connection, self.account)
 
     def made(self, records: Iterable[Record]) -> None:
         """These orders were made."""
         self._made.extend((record.created_at, record.deployment) for record in records)
 
-    def watch(self, now: Millis) -> Callable[[str, Mapping[Symbol, Decimal]], Standing]:
+    @property
+    def limits(self) -> dict[tuple[Scope, str], Limits]:
+        """Every limit that concerns the account, by whose it is."""
+        own = {(Scope.DEPLOYMENT, name): desk.rules.limits for name, desk in self._desks.items()}
+        return {**self._limits, **own}
+
+    @property
+    def halts(self) -> list[Halt]:
+        """Every halt that concerns a deployment of the account."""
+        return [halt for halts in self._halts.values() for halt in halts]
+
+    def halts_of(self, deployment: str) -> list[Halt]:
+        """The halts that concern one deployment."""
+        return self._halts.get(deployment, [])
+
+    def equities(self) -> Iterator[Equity]:
+        """What each desk is worth now; one that holds something without a price or is new is left out."""
+        for name, desk in self._desks.items():
+            marks = {symbol: self._prices.of(symbol) or desk.prices.get(symbol) for symbol in desk.book.positions}
+            known = {symbol: mark for symbol, mark in marks.items() if mark is not None}
+            priced = all(symbol in known for symbol, position in desk.book.positions.items() if position.quantity)
+            if priced and name in self._owners:
+                yield Equity(name, self._owners[name], desk.quote, desk.book.equity(known), desk.capital)
+
+    def at(self, now: Millis) -> Callable[[str, Mapping[Symbol, Decimal]], Standing]:
         """`standing` at this moment."""
 
         def standing(deployment: str, marks: Mapping[Symbol, Decimal]) -> Standing:
@@ -58,28 +99,49 @@ class Oversight:
 
     def standing(self, deployment: str, marks: Mapping[Symbol, Decimal], now: Millis) -> Standing:
         """What surrounds the orders of a deployment that are sized at these marks."""
-        allowances = tuple(self._allowances(self._desks[deployment], marks, now))
-        resting = _resting(record for desk in self._desks.values() for record in desk.records.values())
-        halts = self._halts.get(deployment, [])
-        if not (allowances or resting or halts):
+        desk = self._desks.get(deployment)
+        if desk is None:
             return CALM
-        quoted = {symbol: self._prices.quoted(symbol) for symbol in marks} if allowances else {}
+        allowances = tuple(self.allowances(desk, marks, now))
+        resting = _resting(record for desk in self._desks.values() for record in desk.records.values())
+        halts = self.halts_of(deployment)
         state = TradingState.worst(halt.state for halt in halts)
-        why = "; ".join(halt.reason for halt in halts if halt.state is state)
-        return Standing(allowances=allowances, state=state, why=why, resting=resting, quoted=quoted)
-
-    def _allowances(self, desk: Desk, marks: Mapping[Symbol, Decimal], now: Millis) -> Iterator[Allowance]:
-        rules = desk.rules
-        if rules.limits is NO_LIMITS or rules.limits == NO_LIMITS:
-            return
-        yield Allowance(
-            name=f"deployment {desk.deployment}",
-            limits=rules.limits,
-            exposure=exposure_of([desk], self._price_of(marks)),
-            recent=self._recent(now, desk.deployment),
-            open=len(desk.records),
-            stale_after=rules.stale_after,
+        paused = locks(desk.rules.protections, desk.rules.timeframe, desk.closed, now)
+        if not (allowances or resting or halts or paused):
+            return CALM
+        return Standing(
+            allowances=allowances,
+            state=state,
+            why="; ".join(halt.reason for halt in halts if halt.state is state),
+            resting=resting,
+            quoted={symbol: self._prices.quoted(symbol) for symbol in marks} if allowances else {},
+            locks=paused,
         )
+
+    def allowances(self, desk: Desk, marks: Mapping[Symbol, Decimal], now: Millis) -> Iterator[Allowance]:
+        """The limits of the deployment, its account and its owner, and how far they are used."""
+        rules, owner = desk.rules, self._owners.get(desk.deployment, "")
+        price = self._price_of(marks)
+        if rules.limits != NO_LIMITS:
+            yield Allowance(
+                name=f"deployment {desk.deployment}",
+                limits=rules.limits,
+                exposure=exposure_of([desk], price),
+                recent=self._recent(now, desk.deployment),
+                open=len(desk.records),
+                stale_after=rules.stale_after,
+            )
+        if (of_account := self._limits.get((Scope.ACCOUNT, self.account))) is not None:
+            yield Allowance(
+                name=f"account {self.account}",
+                limits=of_account,
+                exposure=exposure_of((one for one in self._desks.values() if one.quote == desk.quote), price),
+                recent=self._recent(now),
+                open=sum(len(one.records) for one in self._desks.values()),
+                stale_after=of_account.stale_after(None),
+            )
+        if (of_user := self._limits.get((Scope.USER, owner))) is not None:
+            yield Allowance(f"user {owner}", of_user, stale_after=of_user.stale_after(None))
 
     def _recent(self, now: Millis, deployment: str | None = None) -> int:
         """The orders of the last minute, of one deployment or of all."""

@@ -15,6 +15,7 @@ from typing import Any
 from cashup.trading.book import Book
 from cashup.trading.risk import (
     CALM,
+    PASSING,
     Action,
     Decision,
     Draft,
@@ -63,6 +64,18 @@ class Plan:
 
     drafts: tuple[Draft, ...]
     decisions: tuple[Decision, ...]
+
+    def held_back(self, sizing: Sizing, book: Book) -> dict[Symbol, Decimal]:
+        """The targets that could not be followed for a cause that passes, as what is really held of them.
+
+        They are the book's last targets instead, so that the next bar that wants the same tries again.
+        """
+        denied = {one.symbol for one in self.decisions if one.action is Action.DENY and one.code in PASSING}
+        return {
+            aim.symbol: MONEY.divide(book.quantity(aim.symbol) * aim.mark, sizing.equity)
+            for aim in sizing.aims
+            if aim.symbol in denied
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cashup.clock import VirtualClock
+from cashup.clock import VirtualClock, timeframe_millis
 from cashup.errors import DataError, IntegrityError, UsageError
 from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.orders.state import Claimed, Order, apply
@@ -30,6 +30,7 @@ from cashup.trading.book import Book, apply_trade
 from cashup.trading.planner import Plan, Sizing, decide, plan_increases, plan_reductions
 from cashup.trading.replay_risk import ReplayRisk
 from cashup.trading.risk import CALM, Decision, Draft, Margin, Situation, Standing, check_order
+from cashup.trading.risk.worth import Breach
 from cashup.trading.rules import NO_RULES, Rules
 from cashup.trading.stops import Exit, Guard, exit_of, guard_after
 from cashup.types import ZERO, Market, Millis, OrderRequest, OrderType, Side, Symbol, TimeInForce, Trade
@@ -75,7 +76,8 @@ class Replayed:
     """The outcome of a replay.
 
     `equity` is marked at the close of every bar from the first decision on (float64, quote currency, index as in
-    Bars); `decisions` are (bar, risk decision); `balances` what the account holds at the end, per asset.
+    Bars); `decisions` are (bar, risk decision); `balances` what the account holds at the end, per asset; `breaches`
+    (moment, limit on losses that was reached).
     """
 
     symbols: tuple[Symbol, ...]
@@ -88,6 +90,7 @@ class Replayed:
     decisions: list[tuple[Millis, Decision]]
     balances: Mapping[str, Decimal]
     payments: list[Payment]
+    breaches: list[tuple[Millis, Breach]]
 
 
 def replay(
@@ -181,6 +184,7 @@ class _Run:
     guards: dict[Symbol, Guard] = field(default_factory=dict)
     stopped: frozenset[Symbol] = frozenset()
     risk: ReplayRisk | None = None
+    length: Millis = 0
 
     def __post_init__(self) -> None:
         """A venue, an account with the capital on it, and an empty book."""
@@ -196,6 +200,7 @@ class _Run:
         self.holdings = [self._holding()]
         if self.rules != NO_RULES:
             self.risk = ReplayRisk(self.rules)
+        self.length = timeframe_millis(self.strategy.timeframe)
 
     def bar(self, position: int, targets: Sequence[float]) -> None:
         """Bar `position` has closed with these targets; live through the next one."""
@@ -205,6 +210,7 @@ class _Run:
         if self.risk is not None:
             self.risk.closes = dict(self.marks)
         self.marks |= opens
+        self._look_after_losses()
         if self.funding is not None:
             self._pay(position, self.funding.at_open)
         self._decide(position, targets, opens)
@@ -213,6 +219,7 @@ class _Run:
         if self.distances:
             self._watch_stops(position, opens)
         self.marks |= self._prices(3, position + 1)
+        self._look_after_losses(self.length - 1)
         self.holdings.append(self.holdings[-1] if self.book is before else self._holding())
 
     def _decide(self, position: int, targets: Sequence[float], opens: Mapping[Symbol, Decimal]) -> None:
@@ -248,6 +255,7 @@ class _Run:
             decisions=self.said,
             balances=balances,
             payments=self.payments,
+            breaches=[] if self.risk is None else self.risk.breaches,
         )
 
     def _trade(self, bar: Millis, sizing: Sizing, opens: Mapping[Symbol, Decimal], changed: set[Symbol]) -> None:
@@ -265,6 +273,14 @@ class _Run:
             margin=self._margin(),
         )
         self._send_all(bar, increases, changed)
+        if self.risk is not None:
+            held = reductions.held_back(sizing, self.book) | increases.held_back(sizing, self.book)
+            self.book = self.book.with_targets(held) if held else self.book
+
+    def _look_after_losses(self, later: Millis = 0) -> None:
+        """Measure at the open of a bar, and at its close, `later`."""
+        if self.risk is not None:
+            self.risk.look(self.book, self.capital, self.marks, self.clock.now() + later)
 
     def _standing(self) -> Standing:
         """What surrounds an order now."""
@@ -284,7 +300,7 @@ class _Run:
             order = self._send(draft.request(f"t-replay-{len(self.orders) + 1}"))
             self.orders.append(Placed(bar, order, "target" if draft.symbol in changed else "rebalance"))
 
-    def _send(self, request: OrderRequest, then: Decimal | None = None) -> Order:
+    def _send(self, request: OrderRequest, then: Decimal | None = None, reason: str = "target") -> Order:
         """One order through the state machine until it has ended and all of its trades are booked.
 
         One that rests is filled when its market has moved to `then`.
@@ -300,6 +316,8 @@ class _Run:
             order = apply(order, trade)
             self.book = apply_trade(self.book, trade)
             self._guard(trade)
+            if self.risk is not None:
+                self.risk.booked(trade, self.markets[trade.symbol], reason)
         if not order.settled:
             raise IntegrityError(f"order {order.client_order_id} is {order.state} and lacks {order.missing} in trades")
         return order
@@ -342,10 +360,10 @@ class _Run:
             price = market.round_price(found.price)
             request = replace(request, type=OrderType.LIMIT, price=price, time_in_force=TimeInForce.GTC)
             self.venue.move(symbol, price * (HALF if side is Side.SELL else 1 + HALF))  # from afar, so that it rests
-            order = self._send(request, then=price)
+            order = self._send(request, then=price, reason=found.reason)
         else:
             self.venue.move(symbol, found.price)
-            order = self._send(request)
+            order = self._send(request, reason=found.reason)
         self.orders.append(Placed(bar, order, found.reason))
 
     def _pay(self, position: int, rates: NDArray[np.float64]) -> None:

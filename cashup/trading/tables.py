@@ -158,3 +158,60 @@ equity = Table(
     moment("at"),
 )
 """The worth of a book right after the close of each decided bar, before that bar's orders."""
+
+risk_limits = Table(
+    "risk_limits",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    json_column("limits"),
+    Column("by", Text, nullable=False),
+    moment("updated_at"),
+    CheckConstraint("scope IN ('account', 'user')", name="scope"),
+)
+"""The limits of accounts and users, as an operator set them. A deployment's are in its spec."""
+
+worths = Table(
+    "worths",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("quote", Text, primary_key=True),
+    moment("day"),
+    Column("opened", Money, nullable=False),
+    Column("peak", Money, nullable=False),
+    Column("value", Money, nullable=False),
+    Column("capital", Money, nullable=False),
+    moment("at"),
+    CheckConstraint("scope IN ('deployment', 'account', 'user')", name="scope"),
+)
+"""What limits on losses are measured against, so that a restart does not forget it: `opened` is the worth at the
+beginning of the UTC `day`, `peak` the highest, `value` the last one that was written."""
+
+closed_trades = Table(
+    "closed_trades",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("deployment", ForeignKey("deployments.name"), nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    moment("opened_at"),
+    moment("closed_at"),
+    Column("entered", Money, nullable=False),
+    Column("profit", Money, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("ix_closed_trades_deployment_closed_at", "deployment", "closed_at"),
+)
+"""Positions that are flat again: what they were entered for and what came of it, in quote currency after fees."""
+
+open_trips = Table(
+    "open_trips",
+    metadata,
+    Column("deployment", ForeignKey("deployments.name"), primary_key=True),
+    Column("symbol", Text, primary_key=True),
+    moment("opened_at"),
+    Column("quantity", Money, nullable=False),
+    Column("paid", Money, nullable=False),
+    Column("received", Money, nullable=False),
+)
+"""Positions on their way to becoming closed trades. A quantity of 0 means that there is none."""

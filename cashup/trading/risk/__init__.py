@@ -9,7 +9,7 @@ from cashup.strategies.limits import NO_LIMITS, Limits, Protection
 from cashup.trading.risk.decision import Action, Decision, Objection
 from cashup.trading.risk.draft import Draft
 from cashup.trading.risk.margin import Margin
-from cashup.trading.risk.order_checks import check_order
+from cashup.trading.risk.order_checks import PASSING, check_order
 from cashup.trading.risk.situation import Situation, reserved, spendable
 from cashup.trading.risk.standing import CALM, Allowance, Exposure, Lock, Quoted, Resting, Standing, TradingState
 from cashup.trading.risk.target_checks import check_targets
@@ -17,6 +17,7 @@ from cashup.trading.risk.target_checks import check_targets
 __all__ = [
     "CALM",
     "NO_LIMITS",
+    "PASSING",
     "Action",
     "Allowance",
     "Decision",

@@ -44,4 +44,4 @@ def plain(amount: Decimal) -> str:
 
 def percent(ratio: Decimal) -> str:
     """A ratio for people: `12.5 %`."""
-    return f"{plain(ratio * 100)} %"
+    return f"{MONEY.create_decimal(f'{ratio * 100:.4g}').normalize():f} %"

@@ -159,6 +159,15 @@ ORDER_CHECKS: Sequence[OrderCheck] = (
 )
 """What makes an order smaller or stops it, in this order. Then it is cut to the venue's steps."""
 
+PASSING = frozenset(
+    {
+        *("halted", "reducing", "unknown_order", "stale_data", "price_collar", "self_trade"),
+        *("max_orders_per_minute", "max_open_orders"),
+        *("cooldown_period", "stoploss_guard", "max_drawdown_guard", "low_profit_pairs"),
+    }
+)
+"""The codes of causes that pass by themselves: what they denied is wanted again at the next bar."""
+
 FINAL_CHECKS: Sequence[OrderCheck] = (below_minimum,)
 """What the order must pass as it would be sent."""
 

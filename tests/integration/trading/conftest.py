@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -112,11 +112,15 @@ async def deploy(database: AsyncEngine, name: str = "demo", account: str = "main
         await connection.execute(insert(deployments).values(row))
 
 
+NO_SPEC: Mapping[str, Any] = {}
+
 QUICK = Patience(fence=300, margin=100, apart=100, trades=20, retry=20)
 """The same waits as in trading, shorter."""
 
 
-async def open_desk(database: AsyncEngine, exchange: Exchange, marks: Prices) -> Desk:
+async def open_desk(
+    database: AsyncEngine, exchange: Exchange, marks: Prices, spec: Mapping[str, Any] = NO_SPEC
+) -> Desk:
     """A started engine that trades through `exchange`, with the deployment's capital booked."""
 
     async def connect(account: str) -> tuple[str, Exchange]:
@@ -124,7 +128,7 @@ async def open_desk(database: AsyncEngine, exchange: Exchange, marks: Prices) ->
 
     engine = Engine(database, WallClock(), marks, connect, patience=QUICK)
     await engine.start()
-    await engine.fund("main", Funding("demo", CAPITAL, "USDT", {}))
+    await engine.fund("main", Funding("demo", CAPITAL, "USDT", spec))
     return Desk(database, exchange, engine, marks)
 
 
