@@ -138,7 +138,8 @@ class GateExchange:
         found: dict[str, Trade] = {}
         begin = since
         while begin <= now:
-            end = min(begin + TRADES_RANGE - 1000, now + 60_000)
+            # Gate counts whole seconds, both ends included: one second less at either end.
+            end = min(begin + TRADES_RANGE - 2000, now + 60_000)
             query = {"currency_pair": pair, "from": str(begin // 1000), "to": str(-(-end // 1000))}
             for row in await self._pages("my_trades", query, TRADES_PAGE):
                 trade = rows.trade(row, self.symbol_of)

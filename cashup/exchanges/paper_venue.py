@@ -34,6 +34,7 @@ from cashup.types import (
     SendResult,
     Side,
     Symbol,
+    TimeInForce,
     Trade,
 )
 
@@ -221,7 +222,10 @@ class PaperAccount:
         price: Decimal | None = None,
         expires_at: Millis | None = None,
     ) -> SendResult:
-        """Give a resting order another quantity (all of it) or price, named by the venue's id or by ours."""
+        """Give a resting order another quantity (all of it) or price, named by the venue's id or by ours.
+
+        Below what is filled it is cancelled, and a post-only order that would take stays as it is: both as on Gate.
+        """
         placed = self._resting(symbol, order_id, expires_at)
         if isinstance(placed, SendResult):
             return placed
@@ -233,7 +237,13 @@ class PaperAccount:
         )
         if (new.quantity, new.price) == (placed.match.quantity, placed.match.price):
             return SendResult(ResultClass.UNKNOWN, label="NO_CHANGE", message="the order has these terms already")
-        refusal = self._refusal(new) or self._hold(placed, new)
+        if new.quantity is not None and new.quantity < placed.match.filled:
+            return self.cancel(symbol, placed.match.id)
+        refusal = self._refusal(new)
+        if refusal is None and self._would_take(placed, new):
+            message = "a post-only order would trade at once on these terms"
+            return SendResult(ResultClass.UNKNOWN, label="POC_FILL_IMMEDIATELY", message=message)
+        refusal = refusal or self._hold(placed, new)
         if refusal is not None:
             label, message = refusal
             return SendResult(ResultClass.REFUSED, label=label, message=message)
@@ -253,12 +263,16 @@ class PaperAccount:
             return gone(order_id, None)
         return gone(order_id, placed.match.reason) if placed.match.done else placed
 
+    def _would_take(self, placed: _Placed, new: OrderRequest) -> bool:
+        """True for a post-only order that would trade at once on its new terms."""
+        if new.time_in_force is not TimeInForce.POST_ONLY:
+            return False
+        return self.venue.matchers[new.symbol].takes(replace(placed.match, quantity=new.quantity, price=new.price))
+
     def _hold(self, placed: _Placed, new: OrderRequest) -> tuple[str, str] | None:
         """Hold what the new terms need beyond what is filled; Gate's label and a sentence when it is not there."""
-        quantity = new.quantity or ZERO
-        if quantity <= placed.match.filled:
-            return "INVALID_PARAM_VALUE", f"{placed.match.filled} are filled already"
-        asset, amount = self._needs(replace(new, quantity=quantity - placed.match.filled))
+        left = (new.quantity or ZERO) - placed.match.filled
+        asset, amount = self._needs(replace(new, quantity=left))
         held = self.balances[asset]
         more = amount - placed.reserved
         if more > max(held.available, ZERO):

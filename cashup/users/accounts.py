@@ -107,7 +107,8 @@ class Accounts:
             statement = statement.on_conflict_do_nothing(index_elements=[accounts.c.name])
             if (await connection.execute(statement.returning(accounts.c.id))).first() is None:
                 raise Conflict(f"there is an account {name} already; choose another name")
-            detail = {"exchange": exchange, "mode": mode.value, "fingerprint": shown}
+            detail: dict[str, Any] = {"exchange": exchange, "mode": mode.value, "fingerprint": shown}
+            detail |= {"terms": terms.document()} if terms is not None else {}
             now = self._clock.now()
             await record(connection, at=now, subject=by, action="account.create", target=name, detail=detail)
         return await self.get(name)

@@ -277,6 +277,55 @@ async def test_a_cancel_after_its_fence_is_refused(bench: Any) -> None:
     assert len(await bench.exchange.open_orders()) == 1
 
 
+# -- amending -----------------------------------------------------------------------------------------------------
+
+
+async def test_an_amended_order_rests_on_its_new_terms(bench: Any) -> None:
+    request = bench.limit(BUY, "2", "80")
+    sent = await bench.exchange.place(request)
+    answer = await bench.exchange.amend(BTC, sent.report.exchange_order_id, quantity=D(3), price=D(85))
+    assert (answer.result, answer.report.quantity, answer.report.price) == (ACCEPTED, D(3), D(85))
+    assert (answer.report.client_order_id, answer.report.done) == (request.client_order_id, False)
+    assert (await bench.exchange.balances())["USDT"] == Balance(D(745), D(255))
+    assert await bench.exchange.open_orders() == [answer.report]
+
+
+async def test_an_order_amended_across_the_market_trades_at_once(bench: Any) -> None:
+    request = bench.limit(BUY, "2", "80")
+    await bench.exchange.place(request)
+    answer = await bench.exchange.amend(BTC, request.client_order_id, price=D(101))
+    assert (answer.result, answer.report.done, answer.report.average_price) == (ACCEPTED, True, D(100))
+    assert (await bench.exchange.balances())["USDT"] == Balance(D(800))
+
+
+async def test_the_terms_of_an_amendment_are_checked_and_change_nothing(bench: Any) -> None:
+    sent = await bench.exchange.place(bench.limit(BUY, "2", "80"))
+    for change, label in (
+        ({"price": D("80.01")}, "INVALID_PRECISION"),
+        ({"quantity": D("0.01")}, "AMOUNT_TOO_LITTLE"),
+        ({"quantity": D(20)}, "BALANCE_NOT_ENOUGH"),
+        ({"price": D(85), "expires_at": WallClock().now() - 1}, "REQUEST_EXPIRED"),
+    ):
+        answer = await bench.exchange.amend(BTC, sent.report.exchange_order_id, **change)
+        assert (answer.result, answer.label) == (REFUSED, label)
+    assert await bench.exchange.open_orders() == [sent.report]
+
+
+async def test_a_post_only_order_is_not_amended_into_a_taker(bench: Any) -> None:
+    sent = await bench.exchange.place(bench.limit(BUY, "2", "80", TimeInForce.POST_ONLY))
+    answer = await bench.exchange.amend(BTC, sent.report.exchange_order_id, price=D(101))
+    assert (answer.result, answer.label, answer.report) == (ResultClass.UNKNOWN, "POC_FILL_IMMEDIATELY", None)
+    assert await bench.exchange.open_orders() == [sent.report]
+
+
+async def test_what_has_ended_is_not_amended(bench: Any) -> None:
+    sent = await bench.exchange.place(bench.limit(BUY, "2", "95"))
+    await bench.advance()
+    for ident, label in ((sent.report.exchange_order_id, "ORDER_CLOSED"), ("999999", "ORDER_NOT_FOUND")):
+        answer = await bench.exchange.amend(BTC, ident, price=D(94))
+        assert (answer.result, answer.label, answer.report) == (ResultClass.UNKNOWN, label, None)
+
+
 # -- looking up ---------------------------------------------------------------------------------------------------
 
 
@@ -331,6 +380,12 @@ async def test_trades_carry_the_order_they_belong_to(bench: Any) -> None:
     assert (bought.price, bought.quantity, bought.fee, bought.fee_currency) == (D(100), D(1), D("0.001"), "BTC")
     assert (sold.side, sold.fee, sold.fee_currency) == (SELL, D("0.05"), "USDT")
     assert list(await bench.exchange.trades(BTC, sold.time + 1)) == []
+
+
+async def test_trades_are_read_however_long_ago_it_was(bench: Any) -> None:
+    """A venue gives a range of days at a time; what began between two seconds must not ask for one too many."""
+    await bench.exchange.place(bench.market(BUY, "100"))
+    assert len(await bench.exchange.trades(BTC, WallClock().now() - 100 * 86_400_000 - 1)) == 1
 
 
 async def test_many_orders_are_listed_completely(bench: Any) -> None:

@@ -94,6 +94,22 @@ def _sent(sent: SendResult) -> tuple[Any, ...]:
 _REFUSED = {"poc", "fok"}
 
 
+async def change(paper: Exchange, real: Exchange, order: OrderReport, chance: random.Random) -> None:
+    """Cancel or amend an order on both."""
+    (mine,) = [report for report in await paper.open_orders() if report.client_order_id == order.client_order_id]
+    ids = ((paper, mine.exchange_order_id), (real, order.exchange_order_id))
+    if chance.random() < 0.4:
+        answers = [await exchange.cancel(BTC, ident) for exchange, ident in ids]
+    else:
+        terms: dict[str, Any] = {}
+        if chance.random() < 0.7:
+            terms["price"] = (order.price or Decimal(100)) + Decimal(chance.randint(-15, 15)) / 10
+        if chance.random() < 0.5 or not terms:
+            terms["quantity"] = Decimal(chance.randint(1, 90_000)) / 100_000
+        answers = [await exchange.amend(BTC, ident, **terms) for exchange, ident in ids]
+    assert _sent(answers[0]) == _sent(answers[1]), (order, answers)
+
+
 async def test_the_same_orders_on_the_same_tape_come_to_the_same(
     pair: tuple[LivePaperBench, GateExchange, random.Random],
 ) -> None:
@@ -106,12 +122,8 @@ async def test_the_same_orders_on_the_same_tape_come_to_the_same(
             ours, theirs = await paper.exchange.place(order), await real.place(order)
             assert (ours.result, _sent(ours)[2]) == (theirs.result, _sent(theirs)[2]), order
         resting = {report.client_order_id: report for report in await real.open_orders()}
-        if resting and chance.random() < 0.4:
-            text = chance.choice(sorted(resting))
-            mine = {report.client_order_id: report for report in await paper.exchange.open_orders()}
-            assert mine.keys() == resting.keys()
-            await paper.exchange.cancel(BTC, mine[text].exchange_order_id)
-            await real.cancel(BTC, resting[text].exchange_order_id)
+        if resting and chance.random() < 0.6:
+            await change(paper.exchange, real, resting[chance.choice(sorted(resting))], chance)
         before = len(await paper.exchange.trades(BTC, since))
         await paper.advance()
         assert await stand(paper.exchange, since) == await stand(real, since)

@@ -177,6 +177,38 @@ async def test_a_share_of_the_volume_fills_in_parts(bench: LivePaperBench) -> No
     assert filled == [D("0.1"), D("0.1"), D("0.1"), D("0.2"), D("0.2")]  # at 90 and at 95; the other bars are dearer
 
 
+async def test_an_order_amended_to_what_is_filled_is_done_and_below_it_cancelled(bench: LivePaperBench) -> None:
+    bench.terms = replace(bench.terms, liquidity=D("0.1"))
+    bench.exchange = bench.opened()
+    orders = [(await bench.exchange.place(bench.limit(Side.BUY, "1", price))).report for price in ("96", "95")]
+    await bench.advance()
+    await bench.advance()
+    (first,) = [report for report in await bench.exchange.open_orders() if report.filled]
+    done = await bench.exchange.amend(BTC, first.exchange_order_id, quantity=first.filled)
+    assert (done.report.done, done.report.reason, done.report.filled) == (True, "filled", D("0.1"))
+    for _ in range(2):
+        await bench.advance()
+    (second,) = [report for report in await bench.exchange.open_orders() if report.filled]
+    assert {first.exchange_order_id, second.exchange_order_id} == {order.exchange_order_id for order in orders}
+    gone = await bench.exchange.amend(BTC, second.exchange_order_id, quantity=D("0.05"))
+    assert (gone.report.done, gone.report.reason, gone.report.filled) == (True, "cancelled", second.filled)
+    assert (await bench.exchange.balances())["USDT"].reserved == 0
+
+
+async def test_an_account_has_its_own_fees_and_slippage(bench: LivePaperBench) -> None:
+    bench.terms = replace(bench.terms, taker_fee=D("0.002"), maker_fee=D(0), slippage=D("0.01"))
+    bench.exchange = bench.opened()
+    market = (await bench.exchange.markets())[BTC]
+    assert (market.taker_fee, market.maker_fee) == (D("0.002"), D(0))
+    taken = await bench.exchange.place(bench.market(Side.SELL, "1"))
+    resting = await bench.exchange.place(bench.limit(Side.BUY, "1", "95"))
+    await bench.advance()
+    trades = {trade.exchange_order_id: trade for trade in await bench.exchange.trades(BTC, 0)}
+    first, second = trades[taken.report.exchange_order_id], trades[resting.report.exchange_order_id]
+    assert (first.price, first.fee, first.fee_currency) == (D(99), D("0.198"), "USDT")
+    assert (second.price, second.fee) == (D(95), 0)
+
+
 async def test_a_market_that_is_not_live_takes_no_order(bench: LivePaperBench) -> None:
     await bench.exchange.place(bench.market(Side.BUY, "10"))
     (channel,) = bench.feed.channels()
