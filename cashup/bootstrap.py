@@ -16,10 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cashup.clock import Clock, WallClock
 from cashup.errors import NotFound, Unavailable
 from cashup.exchanges.base import Exchange
+from cashup.exchanges.limiter import Limiter
+from cashup.exchanges.shares import RedisShares
 from cashup.markets.feed import Feed
 from cashup.monitoring.lag import LoopLag
 from cashup.monitoring.logging import redact_text
 from cashup.monitoring.tasks import begin, end
+from cashup.orders.lease import Holder
 from cashup.paper.book import Book
 from cashup.paper.exchange import LivePaper
 from cashup.settings import Settings
@@ -84,7 +87,9 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         tokens = Tokens(settings.home_path, clock)
         people = People(database, Passwords(), clock)
         accounts = Accounts(database, Vault(settings.home_path), clock)
-        venues = Venues(accounts, clock, database, redis)
+        shares = RedisShares(redis, Holder().name, clock)
+        stack.push_async_callback(end, begin("rate limits", shares.run()))
+        venues = Venues(accounts, clock, database, redis, Limiter(clock, shares))
         stack.push_async_callback(venues.close)
         events, lag = Events(database, redis), LoopLag()
         relay = Relay(database, redis, events)
@@ -146,10 +151,11 @@ class Venues:
     An account with keys has the venue's private side; a paper account has a book, and the feed for its market.
     """
 
-    def __init__(self, accounts: Accounts, clock: Clock, database: AsyncEngine, redis: Redis) -> None:
+    def __init__(self, accounts: Accounts, clock: Clock, database: AsyncEngine, redis: Redis, limiter: Limiter) -> None:
         self._accounts = accounts
         self._clock = clock
         self._database = database
+        self._limiter = limiter
         self._public: dict[str, Exchange] = {}
         self._opening = asyncio.Lock()
         self.feed = Feed(self.public, redis)
@@ -161,7 +167,7 @@ class Venues:
                 account = next((one for one in await self._accounts.all() if one.venue == venue), None)
                 if account is None:
                     raise NotFound(f"no account is on {venue}; create one with `cashup account create`")
-                self._public[venue] = await asyncio.to_thread(open_exchange, account, None, self._clock)
+                self._public[venue] = await asyncio.to_thread(open_exchange, account, None, self._clock, self._limiter)
             return self._public[venue]
 
     async def private(self, name: str) -> tuple[str, Exchange]:
@@ -172,7 +178,7 @@ class Venues:
             paper = LivePaper(name, account.venue, account.terms, book=book, feed=self.feed, clock=self._clock)
             return account.venue, paper
         credentials = await self._accounts.credentials(name)
-        return account.venue, await asyncio.to_thread(open_exchange, account, credentials, self._clock)
+        return account.venue, await asyncio.to_thread(open_exchange, account, credentials, self._clock, self._limiter)
 
     async def close(self) -> None:
         """End the feed and close every public side."""
@@ -182,12 +188,18 @@ class Venues:
         self._public.clear()
 
 
-def open_exchange(account: Account, credentials: Credentials | None, clock: Clock) -> Exchange:
-    """The adapter for the venue of `account`; without credentials its public side. Imports ccxt (a second)."""
+def open_exchange(
+    account: Account, credentials: Credentials | None, clock: Clock, limiter: Limiter | None = None
+) -> Exchange:
+    """The adapter for the venue of `account`; without credentials its public side. Imports ccxt (a second).
+
+    All that are opened for one process share its `limiter`.
+    """
     from cashup.exchanges import gate
 
     keys = gate.Credentials(credentials.key, credentials.secret) if credentials is not None else None
-    return gate.GateExchange(keys, base_url=account.base_url, sandbox=account.mode is Mode.SANDBOX, clock=clock)
+    sandbox = account.mode is Mode.SANDBOX
+    return gate.GateExchange(keys, base_url=account.base_url, sandbox=sandbox, clock=clock, limiter=limiter)
 
 
 async def _check_stores(database: AsyncEngine, redis: Redis, *, ours: bool) -> None:

@@ -46,6 +46,13 @@ class Exchange(Protocol):
         """Every asset with something on it."""
         ...
 
+    def admit(self, symbol: Symbol, client_order_id: str) -> float:
+        """Keep the venue's leave to place this order next: 0.0, or the seconds after which to ask again.
+
+        Ask before the order is claimed: its fence runs from the claim. Repeating it for the same order does nothing.
+        """
+        ...
+
     async def place(self, request: OrderRequest) -> SendResult:
         """Write the order to the venue's socket exactly once and classify what comes back."""
         ...

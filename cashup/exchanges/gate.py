@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -13,8 +14,10 @@ from cashup.exchanges import gate_rows as rows
 from cashup.exchanges.base import Connected, Disconnected
 from cashup.exchanges.ccxt_adapter import point_at, to_market
 from cashup.exchanges.gate_candles import CandleFollower
+from cashup.exchanges.gate_limits import PLACE, limit_of, place_key
 from cashup.exchanges.gate_outcome import ABSENT, Reply, classify, classify_change, label_of
 from cashup.exchanges.gate_stream import GateStream
+from cashup.exchanges.limiter import Limiter, Ticket
 from cashup.types import (
     Balance,
     Candle,
@@ -49,12 +52,17 @@ class Credentials:
     key: str = field(repr=False)
     secret: str = field(repr=False)
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells keys apart without showing them: what Gate counts per account is counted per key here."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:12]
+
 
 class GateExchange:
     """One Gate.io spot account, or the public side without credentials.
 
     `base_url` (`http://host:port`) points every request at another server, such as the simulator; `sandbox` at Gate's
-    testnet. `timeout` is in seconds, per request.
+    testnet. `timeout` is in seconds, per request. Whoever opens several gives all of them one `limiter`.
     """
 
     def __init__(
@@ -65,8 +73,12 @@ class GateExchange:
         sandbox: bool = False,
         timeout: float = 10.0,
         clock: Clock | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self.clock = clock or WallClock()
+        self._limiter = limiter or Limiter(self.clock)
+        self._account = "" if credentials is None else credentials.fingerprint
+        self._venue = base_url or ("gate testnet" if sandbox else "gate")
         self._client = _make_client(credentials, base_url, sandbox=sandbox, timeout=timeout)
         self._private = credentials is not None
         self._markets: dict[Symbol, Market] = {}
@@ -150,18 +162,26 @@ class GateExchange:
 
     # -- orders -------------------------------------------------------------------------------------------------
 
+    def admit(self, symbol: Symbol, client_order_id: str) -> float:
+        """Keep one of the account's 10 placements a second in this market for the order. See `limiter.py`."""
+        pair = self._pairs.get(symbol, symbol)
+        return self._limiter.admit(place_key(self._account, pair), PLACE, client_order_id)
+
     async def place(self, request: OrderRequest) -> SendResult:
         """Write the order to Gate's socket exactly once and classify what comes back.
 
-        Gate's 10 orders per second, user and market are not waited for here: that would delay the write past its fence.
+        An order that was admitted goes out at once; any other one waits for its turn, perhaps past its fence.
         """
+        ticket = self._limiter.admitted(request.client_order_id)
         try:
+            self._require_account()
             body = self._body(request, await self._pair(request.symbol))
-            reply = await self._exchange("POST", "orders", body)
-        except ExchangeTransient as error:
-            return SendResult(ResultClass.NOT_SENT, message=str(error))
-        except ExchangeRefused as error:
-            return SendResult(ResultClass.NOT_SENT, label=error.code.upper(), message=str(error))
+        except (ExchangeTransient, ExchangeRefused) as error:
+            if ticket is not None:
+                ticket.give_back()
+            label = error.code.upper() if isinstance(error, ExchangeRefused) else ""
+            return SendResult(ResultClass.NOT_SENT, label=label, message=str(error))
+        reply = await self._exchange("POST", "orders", body, ticket=ticket)
         return replace(classify(reply, self._report, request.client_order_id), wire=reply.wire)
 
     def _body(self, request: OrderRequest, pair: str) -> dict[str, str]:
@@ -304,11 +324,26 @@ class GateExchange:
         return _content(await self._exchange("GET", path, query, private=private))
 
     async def _exchange(
-        self, method: str, path: str, params: Mapping[str, str | int], *, private: bool = True
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int],
+        *,
+        private: bool = True,
+        ticket: Ticket | None = None,
     ) -> Reply:
+        """One request, when Gate's rate limit has room for it. It waits here, unless it has its ticket already."""
         if private:
             self._require_account()
-        return await self._client.exchange(method, path, params, private=private)
+        if ticket is None:
+            who = self._account if private else self._venue
+            ticket = await self._limiter.wait(*limit_of(method, path, params, who, private=private))
+        reply = Reply(False)
+        try:
+            reply = await self._client.exchange(method, path, params, private=private)
+        finally:
+            ticket.answered(reply.usage, refused=reply.status == 429)
+        return reply
 
     def _require_account(self) -> None:
         if not self._private:

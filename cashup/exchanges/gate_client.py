@@ -18,6 +18,7 @@ from ccxt.async_support.base.ws.client import Client as Socket
 
 from cashup.errors import ExchangeRefused, ExchangeTransient
 from cashup.exchanges.gate_outcome import Reply
+from cashup.exchanges.limiter import read_usage
 
 FENCE = "x-gate-exptime"
 """A request that reaches Gate after this time (ms) is refused: it turns "unknown" into "provably dead"."""
@@ -63,7 +64,8 @@ class GateClient(ccxt.pro.gate):  # type: ignore[misc]
                 allow_redirects=False,
                 trace_request_ctx=facts,
             ) as response:
-                return Reply(True, response.status, await response.read(), request=sent)
+                content, usage = await response.read(), read_usage(response.headers)
+                return Reply(True, response.status, content, request=sent, usage=usage)
         except TimeoutError:
             return Reply(facts.written, request=sent, error=f"no answer within {self.timeout / 1000:g} s")
         except (aiohttp.ClientError, OSError) as error:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from cashup.errors import IntegrityError
+from cashup.exchanges.limiter import Usage
 from cashup.types import OrderReport, ResultClass, SendResult, Wire
 
 REFUSED = frozenset(
@@ -88,7 +89,7 @@ ABSENT = frozenset({"ORDER_NOT_FOUND", "CLIENT_ID_NOT_FOUND"})
 class Reply:
     """What one HTTP exchange left behind. `status` is None when no answer arrived; `error` then says why.
 
-    `request` is the body that was sent, or the query when there was none.
+    `request` is the body that was sent, or the query when there was none; `usage` what was said of the rate limit.
     """
 
     written: bool
@@ -96,6 +97,7 @@ class Reply:
     body: bytes = b""
     error: str = ""
     request: str = ""
+    usage: Usage | None = None
 
     @property
     def wire(self) -> Wire:

@@ -52,6 +52,10 @@ class PaperExchange:
         """Every asset with something on it."""
         return {asset: balance for asset, balance in self.account.balances.items() if balance.total}
 
+    def admit(self, symbol: Symbol, client_order_id: str) -> float:
+        """Paper has no rate limits."""
+        return 0.0
+
     async def place(self, request: OrderRequest) -> SendResult:
         """Match the order; the answer is never UNKNOWN."""
         return self.account.place(request)

@@ -140,6 +140,10 @@ class LivePaper:
         """The account's executions since `since`, oldest first."""
         return await self._book.trades(symbol, since)
 
+    def admit(self, symbol: Symbol, client_order_id: str) -> float:
+        """Paper has no rate limits."""
+        return 0.0
+
     async def place(self, request: OrderRequest) -> SendResult:
         """Send the order and match it where it arrives. UNKNOWN when it was matched and the book does not answer."""
         return await self._send(request.symbol, lambda account: account.place(request))

@@ -250,7 +250,7 @@ class AccountActor:
         await desks.tick()
         while deadline is None or asyncio.get_running_loop().time() < deadline:
             await self._send(desks)
-            await self._mailbox.wait(_TICK_SECONDS if desks.busy or deadline is not None else None)
+            await self._mailbox.wait(self._until_next(desks, deadline))
             if self._behind:
                 await self._catch_up(desks)
             await self._digest(desks)
@@ -272,9 +272,14 @@ class AccountActor:
             await desks.watch(losses)
             await asyncio.sleep(_WATCH_SECONDS)
 
+    def _until_next(self, desks: Desks, deadline: float | None) -> float | None:
+        """How long to wait for news: until a tick is due, or the venue lets the next order in."""
+        tick = _TICK_SECONDS if desks.busy or deadline is not None else None
+        return min(filter(None, (tick, desks.pause)), default=None)
+
     async def _send(self, desks: Desks) -> None:
         if self.state is AccountState.READY:
-            for request in await desks.claim():
+            for request in await desks.claim(self.exchange.admit):
                 self._errands.send(request)
         self._errands.follow(desks.unsettled())
 

@@ -80,6 +80,7 @@ class Desks:
         self.external: dict[str, ExternalOrder] = {}
         self.opened_at: Millis = 0
         self.alarm: str | None = None
+        self.pause: float | None = None
         self._engine = engine
         self._journal = journal
         self._clock = clock
@@ -294,9 +295,21 @@ class Desks:
                 desk.save(turn)
         await self.commit(turn)
 
-    async def claim(self) -> list[OrderRequest]:
-        """Claim every order that waits to be sent; the requests that must now be written, once each."""
-        waiting = {record.id: record for record in self.unsettled() if record.state is OrderState.PENDING_SEND}
+    async def claim(self, admit: Callable[[Symbol, str], float]) -> list[OrderRequest]:
+        """Claim the orders that wait to be sent; the requests that must now be written, once each.
+
+        An order that `admit` does not let through yet is not claimed: its fence would run while it waits. `pause` is
+        then the number of seconds after which the first of them may be.
+        """
+        waiting, pauses = {}, []
+        for record in self.unsettled():
+            if record.state is OrderState.PENDING_SEND:
+                seconds = admit(record.order.symbol, record.id)
+                if seconds > 0:
+                    pauses.append(seconds)
+                else:
+                    waiting[record.id] = record
+        self.pause = min(pauses, default=None)
         if not waiting:
             return []
         now = self._clock.now()

@@ -226,6 +226,9 @@ class SimulatedExchange:
         self._random = random
         self._world = world
 
+    def admit(self, symbol: Symbol, client_order_id: str) -> float:
+        return 0.0
+
     async def place(self, request: OrderRequest) -> SendResult:
         """One write; what comes back is classified as an adapter does."""
         venue = self.venue

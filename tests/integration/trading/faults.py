@@ -45,6 +45,9 @@ class FaultyExchange:
     amended: list[str] = field(default_factory=list)
     breaks: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def admit(self, symbol: Symbol, client_order_id: str) -> float:
+        return self.inner.admit(symbol, client_order_id)
+
     async def place(self, request: OrderRequest) -> SendResult:
         if self.refuse_connections:
             self.refuse_connections -= 1
