@@ -21,6 +21,7 @@ from cashup.simulator.faults.schedule import MENU, Schedule
 from cashup.simulator.lockstep import ControlClient
 from cashup.simulator.server import Simulator
 from cashup.simulator.signing import sign, stream_payload
+from tests.contract.conftest import start_simulator
 from tests.contract.gate_client import ORDER, Client, limit
 
 PAIR = "currency_pair=BTC_USDT"
@@ -446,6 +447,35 @@ def test_a_schedule_is_the_same_for_the_same_seed() -> None:
 def test_a_schedule_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Schedule(1, **wrong)
+
+
+async def test_a_simulator_follows_its_schedule() -> None:
+    schedule = Schedule(5, rate=60_000, kinds=("disconnect", "upgrade", "silent_stream"))
+    simulator = await start_simulator(schedule=schedule)
+    async with asyncio.timeout(20):
+        while len(simulator.faults.struck) < 20:
+            await asyncio.sleep(0.01)
+    struck = [one["kind"] for one in simulator.faults.struck][:20]
+    await simulator.stop()
+    assert struck == [planned.kind for planned in islice(schedule, 20)]
+
+
+async def test_a_fault_is_for_one_customer(client: Client) -> None:
+    """Whose key it is decides, also of two customers on one connection."""
+    other = Client(
+        client.simulator, client.session, client.simulator.venue.accounts.create("other", {"BTC": Decimal(2)})
+    )
+    switch(client, "error_before", account="other", count=None)
+    assert (await answered(client))[0] == 201
+    assert (await answered(other))[0] == 500
+
+
+async def test_a_client_id_is_on_two_orders_without_the_customer(client: Client) -> None:
+    row = await client.place(limit("buy", "1", "90", "t-mine"))
+    settings = {"account": "client", "pair": "BTC_USDT", "side": "buy", "amount": "1", "price": "90"}
+    switch(client, "manual_order", source="t-mine", **settings)
+    _, found, _ = await client.send("GET", "/spot/orders/t-mine", PAIR)
+    assert found["id"] != row["id"]
 
 
 async def test_everything_a_schedule_plans_can_be_set(simulator: Simulator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ import pytest
 
 from cashup.errors import UsageError
 from cashup.markets.lake import Lake
+from cashup.simulator.faults.catalogue import KINDS
+from cashup.simulator.faults.schedule import MENU
 from cashup.simulator.lockstep import ControlClient
 from cashup.simulator.serve import Options, open_venue
 from cashup.strategies.bars import FIELDS
@@ -77,6 +80,33 @@ def test_wrong_usage_is_one_sentence(home: Path) -> None:
         out, error = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert error.strip() == "cashup: --lockstep and --speed exclude each other; choose one"
+
+
+def test_the_faults_are_printed(home: Path) -> None:
+    with launch(home, "--faults") as process:
+        kinds = json.loads(process.communicate(timeout=60)[0])
+    assert {"kind", "layer", "about", "options"} == set(kinds[0])
+    assert [row["kind"] for row in kinds] == list(KINDS)
+
+
+def test_a_market_must_be_named(home: Path) -> None:
+    with launch(home) as process:
+        out, error = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert error.strip() == "cashup: name what to trade, such as `cashup simulator BTC/USDT`"
+
+
+async def test_faults_come_by_a_seed(home: Path) -> None:
+    with launch(home, "ABC/USDT", "--fault-seed", "1", "--fault-rate", "6000") as process:
+        said = json.loads(pipe(process.stdout).readline())
+        private = read_private(Path(said["control_file"]))
+        async with ControlClient(private["control"], private["token"]) as control, asyncio.timeout(30):
+            while not (faults := await control.request("fault.list"))["active"]:
+                await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert {fault["kind"] for fault in faults["active"]} <= set(MENU)
 
 
 @pytest.mark.parametrize(
