@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -48,7 +48,9 @@ class Call:
         self.headers = {"X-Gate-Trace-Id": trace_id(), "X-In-Time": str(self.received * 1000)}
         self.refusal: Refusal | None = None
         self.content: Any = None
-        self.done = self._admitted = False
+        self.made: list[Any] = []
+        self.settled: Callable[[], None] = lambda: None
+        self.done = self._admitted = self._settled = False
 
     async def admit(self) -> None:
         """Check time, signature, fence and limits; what is wrong becomes the answer."""
@@ -70,20 +72,25 @@ class Call:
         except Refusal as refusal:
             self.refusal = refusal
 
-    async def effect(self) -> None:
+    async def effect(self, *, times: int = 1) -> None:
         """Do what was asked for."""
         await self.admit()
         if self.done or self.refusal is not None:
             return
         self.done = True
-        await self.repeat()
-
-    async def repeat(self) -> None:
-        """Do it whether it was done already or not."""
         try:
-            self.content = await self.route.handler(self.request)
+            for _ in range(times):
+                self.content = await self.route.handler(self.request)
+                self.made.append(self.content)
         except Refusal as refusal:
             self.refusal = refusal
+        self.settle()
+
+    def settle(self) -> None:
+        """The venue's part is over, whenever the answer comes: tell it once."""
+        if not self._settled:
+            self._settled = True
+            self.settled()
 
     async def answer(self) -> web.StreamResponse:
         """The whole way, as far as it is not gone yet."""

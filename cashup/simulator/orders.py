@@ -8,7 +8,7 @@ from typing import Any
 
 from cashup.exchanges.matching import Fill, MatchOrder
 from cashup.simulator.accounts import Account
-from cashup.types import MONEY, ZERO, Market, Millis, Side
+from cashup.types import MONEY, ZERO, Market, Millis, Side, Symbol
 
 
 @dataclass(slots=True)
@@ -64,6 +64,18 @@ class SimTrade:
     id: int
     order: SimOrder
     fill: Fill
+    time: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class PublicTrade:
+    """One execution as everybody sees it."""
+
+    id: int
+    symbol: Symbol
+    side: Side
+    price: Decimal
+    quantity: Decimal
     time: Millis
 
 

@@ -48,7 +48,7 @@ class Register:
         self.reads: deque[Seen] = deque(maxlen=keep)
 
     def note(self, call: Call, fault: str) -> None:
-        """Remember a request that has run its course."""
+        """Remember a request with which the venue is done."""
         if not call.route.private:
             return
         request, writes = call.request, call.what in WRITES
@@ -64,14 +64,14 @@ class Register:
             str(asked.get("currency_pair") or request.query.get("currency_pair", "")),
             str(asked.get("text", "")),
             request.headers.get("x-gate-exptime"),
-            writes and call.done and call.refusal is None,
+            writes and bool(call.made),
             "" if call.refusal is None else call.refusal.label,
-            _ids(call.content) if writes else (),
+            _ids(call.made) if writes else (),
             fault,
         )
         (self.writes if writes else self.reads).append(seen)
 
 
-def _ids(content: Any) -> tuple[str, ...]:
-    rows = content if isinstance(content, list) else [content]
+def _ids(made: list[Any]) -> tuple[str, ...]:
+    rows = [row for content in made for row in (content if isinstance(content, list) else [content])]
     return tuple(str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row)

@@ -18,6 +18,7 @@ from cashup.clock import isoformat, to_millis
 from cashup.errors import UsageError
 from cashup.exchanges.rules import GATE_FEE, gate_market
 from cashup.markets.lake import Lake
+from cashup.simulator.faults.schedule import Schedule
 from cashup.simulator.server import Simulator
 from cashup.simulator.tape import Tape
 from cashup.simulator.venue import Venue
@@ -26,7 +27,10 @@ from cashup.types import Millis, Symbol
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to serve. `start` and `end` are ISO dates in UTC; `speed` None is lockstep."""
+    """What to serve. `start` and `end` are ISO dates in UTC; `speed` None is lockstep.
+
+    With a `fault_seed`, `fault_rate` faults a minute come by themselves.
+    """
 
     symbols: tuple[str, ...]
     lake: Path | str
@@ -40,6 +44,10 @@ class Options:
     speed: float | None = None
     fee: Decimal = GATE_FEE
     rate_limit: bool = True
+    strict_text: bool = False
+    keep: int = 50_000
+    fault_seed: int | None = None
+    fault_rate: float = 1.0
 
 
 def open_venue(options: Options) -> Venue:
@@ -51,7 +59,7 @@ def open_venue(options: Options) -> Venue:
         # The steps of an unknown pair follow from the whole series, so that everyone derives the same.
         closes = lake.read(options.exchange, symbol, options.timeframe)["close"].tolist()
         markets[Symbol(symbol)] = gate_market(symbol, closes, fee=options.fee)
-    return Venue(Tape(bars), markets, start=moment(options.start))
+    return Venue(Tape(bars), markets, start=moment(options.start), strict_text=options.strict_text)
 
 
 def moment(text: str | None) -> Millis | None:
@@ -76,7 +84,17 @@ async def _serve(options: Options, *, as_json: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = Simulator(venue, host=options.host, port=options.port, speed=options.speed, rate_limit=options.rate_limit)
+    seed = options.fault_seed
+    server = Simulator(
+        venue,
+        host=options.host,
+        port=options.port,
+        speed=options.speed,
+        rate_limit=options.rate_limit,
+        keep=options.keep,
+        seed=seed or 0,
+        schedule=None if seed is None else Schedule(seed, options.fault_rate),
+    )
     async with server:
         _write_private(options.control_file, {"url": server.url, "control": server.control_url, "token": server.token})
         try:

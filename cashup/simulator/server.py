@@ -173,12 +173,13 @@ class Simulator:
             try:
                 if self.faults.awaits(Layer.REQUEST):
                     fault = self.faults.draw(Layer.REQUEST, await call.facts())
+                call.settled = lambda: self.register.note(call, "" if fault is None else fault.kind.name)
                 if fault is None:
                     return await call.answer()
                 answer: web.StreamResponse = await fault.kind.apply(call, fault, self)
                 return answer
             finally:
-                self.register.note(call, "" if fault is None else fault.kind.name)
+                call.settle()
 
         return serve
 

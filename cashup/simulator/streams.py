@@ -14,10 +14,11 @@ from cashup.simulator.accounts import Account
 from cashup.simulator.faults.board import Faults, Layer
 from cashup.simulator.gatekeeper import WINDOW, Gatekeeper
 from cashup.simulator.notices import Notice
-from cashup.simulator.orders import pair_of, text_of
+from cashup.simulator.orders import PublicTrade, pair_of, text_of
 from cashup.simulator.refusals import Refusal
 from cashup.simulator.rest_public import ticker_row
-from cashup.simulator.venue import PublicTrade, Step, Venue
+from cashup.simulator.tape import Step
+from cashup.simulator.venue import Venue
 from cashup.types import Candle
 
 PRIVATE = frozenset({"spot.orders", "spot.usertrades", "spot.balances"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,14 @@ from cashup.types import ZERO, Candle, Millis, Symbol
 
 if TYPE_CHECKING:
     from cashup.strategies.bars import Bars
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step changed: the candles that closed and those that opened (none after the last bar)."""
+
+    closed: list[Candle]
+    opened: list[Candle]
 
 
 class Tape:

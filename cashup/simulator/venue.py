@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from cashup.clock import Clock, WallClock
@@ -27,36 +27,16 @@ from cashup.simulator.notices import (
     order_notice,
     trade_notice,
 )
-from cashup.simulator.orders import SimOrder, SimTrade, pair_of
+from cashup.simulator.orders import PublicTrade, SimOrder, SimTrade, pair_of
 from cashup.simulator.refusals import Refusal
 from cashup.simulator.skew import SkewedClock
-from cashup.simulator.tape import Tape
+from cashup.simulator.tape import Step, Tape
 from cashup.types import ZERO, Candle, FeeIn, Market, Millis, OrderRequest, Side, Symbol, TimeInForce
 
 TRADABLE, UNTRADABLE = "tradable", "untradable"
 """Gate's words for a market that takes orders, and for one that does not."""
 CHANGES = 10_000
 """How many changes of balances are remembered for each customer."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublicTrade:
-    """One execution as everybody sees it."""
-
-    id: int
-    symbol: Symbol
-    side: Side
-    price: Decimal
-    quantity: Decimal
-    time: Millis
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one step changed: the candles that closed and those that opened (none after the last bar)."""
-
-    closed: list[Candle]
-    opened: list[Candle]
 
 
 class Venue:
@@ -84,6 +64,7 @@ class Venue:
         self.by_pair = {pair_of(market): market for market in self.markets.values()}
         self.accounts = Accounts()
         self.status = dict.fromkeys(self.markets, TRADABLE)
+        self.depth: dict[Symbol, Decimal] = {}
         self.remember: Callable[[SimOrder], None] | None = None
         self.notify: Callable[[list[Notice]], None] = lambda notices: None
         self.first = min(1, len(tape) - 1) if start is None else tape.position(start)
@@ -161,13 +142,26 @@ class Venue:
         self.position += 1
         opened = [self.tape.opening(symbol, self.position) for symbol in self.markets]
         for candle in opened:
-            self._book(candle.symbol, self._matchers[candle.symbol].move(candle.open))
+            self.trade_at(candle.symbol, candle.open)
         return Step(closed, opened)
+
+    def trade_at(self, symbol: Symbol, price: Decimal, quantity: Decimal | None = None) -> None:
+        """The market trades at `price` now, at most `quantity` (default: as its depth allows) with what rests here."""
+        limit = self.depth.get(symbol) if quantity is None else quantity
+        self._book(symbol, self._matchers[symbol].move(price, limit))
+
+    def set_depth(self, symbol: Symbol, depth: Decimal | None) -> None:
+        """From now on the market trades at most `depth` (base) at each price that it moves to; None is without end."""
+        if depth is None:
+            self.depth.pop(symbol, None)
+        else:
+            self.depth[symbol] = depth
+        self._matchers[symbol].liquidity = depth
 
     def _close(self, candle: Candle) -> None:
         """Lead the price through the bar."""
         for price in waypoints(candle):
-            self._book(candle.symbol, self._matchers[candle.symbol].move(price))
+            self.trade_at(candle.symbol, price)
         if candle.volume:
             self._publish(candle.symbol, Side.BUY, candle.close, candle.volume)
 

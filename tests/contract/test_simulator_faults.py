@@ -128,6 +128,7 @@ async def test_an_order_made_twice_has_one_client_id(client: Client) -> None:
     twins = [order for order in client.simulator.venue.orders.values() if order.text == "t-twin"]
     assert [order.match.id for order in twins][1] == row["id"]
     assert twins[0].received == twins[1].received
+    assert [seen.orders for seen in client.simulator.register.writes] == [tuple(order.match.id for order in twins)]
     _, found, _ = await client.send("GET", "/spot/orders/t-twin", PAIR)
     assert found["id"] == row["id"]
 
@@ -405,6 +406,23 @@ async def test_rules_change_while_orders_rest(client: Client) -> None:
     assert (await client.send("GET", "/spot/orders", f"{PAIR}&status=finished"))[1][0]["text"] == "t-old"
     client.simulator.faults.clear()
     await client.place(limit("buy", "1", "80.1"))
+
+
+async def test_orders_fill_in_part(client: Client) -> None:
+    switch(client, "thin_market", pair="BTC_USDT", amount="0.3")
+    row = await client.place(limit("sell", "0.5", "100", "t-ioc", "ioc"))
+    assert (row["filled_amount"], row["left"], row["status"], row["finish_as"]) == ("0.3", "0.2", "cancelled", "ioc")
+    assert await client.refusal("POST", "/spot/orders", body=limit("sell", "0.5", "100", "t-fok", "fok")) == (
+        400,
+        "FOK_NOT_FILL",
+    )
+    row = await client.place(limit("buy", "1", "95", "t-rests"))
+    switch(client, "market_move", pair="BTC_USDT", price="95", amount="0.25")
+    _, row, _ = await client.send("GET", f"/spot/orders/{row['id']}", PAIR)
+    assert (row["filled_amount"], row["left"], row["status"]) == ("0.25", "0.75", "open")
+    client.simulator.faults.clear()
+    client.simulator.faults.set("market_move", pair="BTC_USDT", price="94")
+    assert (await client.send("GET", f"/spot/orders/{row['id']}", PAIR))[1]["status"] == "closed"
 
 
 async def test_the_customer_trades_by_hand(client: Client) -> None:

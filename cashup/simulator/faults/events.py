@@ -86,6 +86,23 @@ def _old_rules(scene: Scene, fault: Fault) -> None:
     scene.venue.change_market(fault.memory["market"])
 
 
+@kind(EVENT, pair="", amount="")
+def thin_market(scene: Scene, fault: Fault) -> None:
+    """One market (`pair`) trades at most `amount` (base) at each price it moves to: orders fill in part."""
+    scene.venue.set_depth(_market(scene, fault).symbol, _decimal("amount", fault["amount"]))
+
+
+def _deep_market(scene: Scene, fault: Fault) -> None:
+    scene.venue.set_depth(_market(scene, fault).symbol, None)
+
+
+@kind(EVENT, pair="", price="", amount=None)
+def market_move(scene: Scene, fault: Fault) -> None:
+    """One market (`pair`) trades at another `price` until its next bar, with what rests at most `amount` (base)."""
+    amount = None if fault["amount"] is None else _decimal("amount", fault["amount"])
+    scene.venue.trade_at(_market(scene, fault).symbol, _decimal("price", fault["price"]), amount)
+
+
 @kind(EVENT, account="", pair="", side="buy", amount="", price="", source="web")
 def manual_order(scene: Scene, fault: Fault) -> None:
     """The customer places an order at the venue's web site: a market order when it has no `price`.
@@ -154,6 +171,8 @@ EVENTS: tuple[Kind, ...] = (
     replace(market_halt, undo=_reopen),
     delisting,
     replace(changed_rules, undo=_old_rules),
+    replace(thin_market, undo=_deep_market),
+    market_move,
     manual_order,
     order_ended,
     transfer,

@@ -155,9 +155,7 @@ async def wall_after(call: Call, fault: Fault, scene: Scene) -> web.StreamRespon
 @kind(REQUEST)
 async def double_effect(call: Call, fault: Fault, scene: Scene) -> web.StreamResponse:
     """It is done twice: a placed order then exists twice, with one client id. The answer is about the second."""
-    await call.effect()
-    if call.refusal is None:
-        await call.repeat()
+    await call.effect(times=2)
     return await call.answer()
 
 

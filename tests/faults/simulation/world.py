@@ -42,6 +42,9 @@ DEPLOYMENTS = ("carry", "trend")
 CAPITAL = Decimal(10_000)
 REST_SECONDS = 120.0
 ANSWER_SECONDS = 20.0
+LONGEST_SECONDS = 3_600.0
+"""After so long the strategies stop, however few orders there were."""
+
 CRASH_STEPS = 6_000
 """About how many steps a gateway lives."""
 
@@ -73,7 +76,7 @@ class World:
         self._hash = hashlib.blake2b(digest_size=16)
         self._faults: Counter[str] = Counter()
         self._violations: list[str] = []
-        self._healed = False
+        self._mortal = False
         self._context = copy_context()
         self._crashes = self.chance("crashes")
         self._buried: list[Gateway] = []
@@ -113,6 +116,7 @@ class World:
         self._database = create_engine(self._url)
         await self._prepare()
         self.venue.weather = Weather.drawn(self.chance("weather"))
+        self._mortal = True
         trouble = self.loop.create_task(Trouble(self, self.chance("trouble")).run())
         strategies = [self.loop.create_task(Strategy(self, name, self.chance(name)).run()) for name in DEPLOYMENTS]
         while self.trading:
@@ -145,13 +149,13 @@ class World:
 
     @property
     def trading(self) -> bool:
-        """True while not enough orders have reached the venue."""
-        return len(self.venue.received) < self._orders
+        """True while not enough orders have reached the venue, and there is hope that they will."""
+        return len(self.venue.received) < self._orders and self.loop.time() < LONGEST_SECONDS
 
     def _heal(self) -> float:
         """From now on nothing goes wrong any more; the time at which that was."""
         self.note("everything heals")
-        self._healed = True
+        self._mortal = False
         self.venue.weather = Weather()
         self.venue.down_until = 0.0
         self.venue.break_streams()
@@ -214,7 +218,7 @@ class World:
 
     def _before_step(self, life: Life) -> None:
         gateway = next(each for each in self.gateways if each.life is life)
-        if life.steps >= gateway.crash_at and not self._healed:
+        if self._mortal and life.steps >= gateway.crash_at:
             self._crash(gateway)
 
     def _crash(self, gateway: Gateway) -> None:
