@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -202,6 +203,29 @@ class Client:
         """Every halt that is latched."""
         return cast(list[Row], self._call("GET", "/halts"))
 
+    def order(self, order: str) -> Row:
+        """One order, by our id or the venue's."""
+        return cast(Row, self._call("GET", f"/orders/{quote(order)}"))
+
+    def place_order(self, deployment: str, order: Mapping[str, Any], *, key: str | None = None) -> Row:
+        """Place an order for a deployment: `symbol side type time_in_force quantity cost price`, amounts as text.
+
+        The answer is `key kind state decisions orders`. The same `key` again gives the same answer and does nothing;
+        without one it is a new order each time.
+        """
+        return self._command("POST", f"/deployments/{quote(deployment)}/orders", dict(order), key)
+
+    def cancel_order(self, order: str, *, key: str | None = None) -> Row:
+        """End an order, by our id or the venue's. It is `working` until the venue has said what became of it."""
+        return self._command("POST", f"/orders/{quote(order)}/cancel", None, key)
+
+    def amend_order(
+        self, order: str, *, quantity: str | None = None, price: str | None = None, key: str | None = None
+    ) -> Row:
+        """Give a resting order another quantity or price, amounts as text."""
+        terms = {name: value for name, value in (("quantity", quantity), ("price", price)) if value is not None}
+        return self._command("PATCH", f"/orders/{quote(order)}", terms, key)
+
     def kills(self) -> list[Row]:
         """Every kill, and how far it is on each account."""
         return cast(list[Row], self._call("GET", "/kills"))
@@ -270,27 +294,45 @@ class Client:
         path = f"/deployments/{quote(deployment)}/{noun}" if deployment else f"/{noun}"
         return cast(list[Row], self._call("GET", path))
 
+    def _command(self, method: str, path: str, body: object, key: str | None) -> Row:
+        headers = {"Idempotency-Key": key or secrets.token_hex(12)}
+        return cast(Row, self._send(method, f"/api/v1{path}", body, None, headers))
+
     def _call(self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None) -> object:
         return self._send(method, f"/api/v1{path}", body, params)
 
-    def _send(self, method: str, path: str, body: object, params: Mapping[str, Any] | None) -> object:
-        answer = self._request(method, path, body, params)
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> object:
+        answer = self._request(method, path, body, params, headers)
         if answer.status_code == 401 and self._renew is not None and (token := self._renew()) != self._token:
             self._token = token
-            answer = self._request(method, path, body, params)
+            answer = self._request(method, path, body, params, headers)
         if answer.is_success:
             return answer.json() if answer.content else {}
         raise _error(answer.status_code, answer.text)
 
-    def _request(self, method: str, path: str, body: object, params: Mapping[str, Any] | None) -> httpx.Response:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
         import httpx
 
         if self._http is None:
             # A proxy from the environment has no way to a gateway on this machine.
             self._http = httpx.Client(base_url=self.gateway, timeout=self._timeout, trust_env=not _local(self.gateway))
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        shown = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            return self._http.request(method, path, json=body, params=params, headers=headers)
+            return self._http.request(method, path, json=body, params=params, headers=shown | dict(headers or {}))
         except httpx.TransportError as error:
             raise Unavailable(
                 f"the gateway at {self.gateway} does not answer ({type(error).__name__}); "

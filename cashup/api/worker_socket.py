@@ -9,7 +9,9 @@ from cashup.bootstrap import Gateway
 from cashup.errors import CashUpError, Unavailable, UsageError
 from cashup.events import Event, EventKind
 from cashup.markets.live import LiveBar, LiveBars
+from cashup.trading.commands import By
 from cashup.trading.intents import parse_request
+from cashup.trading.requests import Amend, Cancel, Place, parse_amend, parse_cancel, parse_place
 from cashup.types import Candle, Millis, Symbol
 from cashup.users.tokens import LIFETIME, Audience, Claims
 
@@ -45,7 +47,9 @@ class WorkerSocket:
     async def answer(self, frame: Mapping[str, Any]) -> bool:
         """Do what `frame` asks for; False when it is nothing a worker may ask for."""
         if frame["type"] == "intent":
-            await self._intent(frame)
+            await self._intent(frame, self._submit(frame))
+        elif frame["type"] in _COMMANDS:
+            await self._intent(frame, self._command(frame))
         elif frame["type"] == "bars.subscribe":
             await self._subscribe(frame)
         elif frame["type"] == "ready":
@@ -90,11 +94,18 @@ class WorkerSocket:
             self._stopped = True
             await self._send({"type": "stop", "reason": reason})
 
-    async def _intent(self, frame: Mapping[str, Any]) -> None:
+    async def _submit(self, frame: Mapping[str, Any]) -> dict[str, Any]:
+        request = parse_request(frame.get("key"), frame.get("bar"), frame.get("targets"), frame.get("rebalance"))
+        return await self._gateway.engine.submit(self._deployment, self._fence, request)
+
+    async def _command(self, frame: Mapping[str, Any]) -> dict[str, Any]:
+        by = By(f"attempt {self._fence} of {self._deployment}", self._fence)
+        return await self._gateway.engine.command(self._deployment, _COMMANDS[frame["type"]](frame), by)
+
+    async def _intent(self, frame: Mapping[str, Any], deciding: Awaitable[dict[str, Any]]) -> None:
         key = str(frame.get("key"))
         try:
-            request = parse_request(frame.get("key"), frame.get("bar"), frame.get("targets"), frame.get("rebalance"))
-            answer = await self._gateway.engine.submit(self._deployment, self._fence, request)
+            answer = await deciding
         except Unavailable:
             raise  # the outcome is open: the worker connects again and repeats the same key
         except CashUpError as error:
@@ -124,6 +135,33 @@ class WorkerSocket:
     async def _follow(self, bars: LiveBars, symbols: Sequence[Symbol]) -> None:
         async for bar in bars.follow():
             await self._send(_bar_frame(bar, symbols))
+
+
+def _place(frame: Mapping[str, Any]) -> Place:
+    return parse_place(frame.get("key"), _object(frame, "order"))
+
+
+def _cancel(frame: Mapping[str, Any]) -> Cancel:
+    return parse_cancel(frame.get("key"), frame.get("order"))
+
+
+def _amend(frame: Mapping[str, Any]) -> Amend:
+    return parse_amend(frame.get("key"), frame.get("order"), _object(frame, "terms"))
+
+
+_COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], Place | Cancel | Amend]] = {
+    "order.place": _place,
+    "order.cancel": _cancel,
+    "order.amend": _amend,
+}
+"""What a worker may ask of single orders, by the type of the frame."""
+
+
+def _object(frame: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = frame.get(name)
+    if not isinstance(value, dict):
+        raise UsageError(f"{frame['type']} has its {name} as a JSON object")
+    return value
 
 
 def _subscription(frame: Mapping[str, Any]) -> tuple[list[Symbol], str, int, bool]:

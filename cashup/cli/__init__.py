@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kill": ("kill", "block new orders, cancel what rests, until it is lifted"),
     "unkill": ("kill", "lift a kill"),
     "flatten": ("kill", "cancel what rests of a deployment and sell what it holds"),
+    "order": ("order", "one order by hand: place, cancel, amend"),
     "orders": ("trading", "orders"),
     "positions": ("trading", "positions"),
     "fills": ("trading", "fills"),

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     BigInteger,
+    ColumnElement,
     Exists,
     Select,
     Table,
@@ -107,16 +108,8 @@ CHANGE_ORDERS = Write(
     "change_orders",
     orders,
     (
-        "state",
-        "exchange_order_id",
-        "traded",
-        "spent",
-        "reported",
-        "fees",
-        "reason",
-        "reserved",
-        "evidence",
-        "updated_at",
+        *("quantity", "price", "cancelling", "amending", "amend_before", "terms_at", "state", "exchange_order_id"),
+        *("traded", "spent", "reported", "fees", "reason", "reserved", "evidence", "updated_at"),
     ),
     keys=("client_order_id",),
     mode="update",
@@ -196,6 +189,14 @@ class Journal:
             raise self._lost()
         return {row[0] for row in rows}
 
+    async def claim_amendments(self, client_order_ids: Sequence[str], now: int, send_before: int) -> set[str]:
+        """The same for amendments of orders that rest: each one is sent once, and a halt holds it back."""
+        values = {"ids": list(client_order_ids), "now": now, "send_before": send_before}
+        rows = await self._run(_claim_amendments(), values)
+        if not rows and not await self._held():
+            raise self._lost()
+        return {row[0] for row in rows}
+
     async def _held(self) -> bool:
         return bool((await self._run(_held(), {}))[0][0])
 
@@ -257,6 +258,23 @@ def _held() -> Prepared:
 
 @cache
 def _claim() -> Prepared:
+    now, send_before = bindparam("now", type_=BigInteger), bindparam("send_before", type_=BigInteger)
+    values = {"state": OrderState.SENDING.value, "claimed_at": now, "send_before": send_before}
+    return _claiming(values, orders.c.state == OrderState.PENDING_SEND.value, "claimed", OrderState.PENDING_SEND)
+
+
+@cache
+def _claim_amendments() -> Prepared:
+    waiting = and_(
+        orders.c.state == OrderState.OPEN.value, orders.c.amending.is_not(None), orders.c.amend_before.is_(None)
+    )
+    values = {"amend_before": bindparam("send_before", type_=BigInteger)}
+    return _claiming(values, waiting, "amend_claimed", OrderState.OPEN)
+
+
+def _claiming(values: Mapping[str, Any], waiting: ColumnElement[bool], event: str, before: OrderState) -> Prepared:
+    """Set `values` on those of the named orders that are `waiting`, with a row in their history, as far as the lease,
+    the account's state and the halts allow; yields their ids."""
     lease, seen = account_leases.c, account_leases.alias("seen").c
     # The guard waits for the lease row and then sees its newest version, while `seen` and the halts are read as they
     # were when the statement began. A halt that came between the two has changed `halts`: nothing is claimed then.
@@ -264,24 +282,18 @@ def _claim() -> Prepared:
     guard = _lease().where(lease.state == "ready", lease.halts == as_seen).cte("guard").prefix_with("MATERIALIZED")
     claimed = (
         update(orders)
-        .values(
-            state=OrderState.SENDING.value,
-            fence=bindparam("fence", type_=BigInteger),
-            claimed_at=bindparam("now", type_=BigInteger),
-            updated_at=bindparam("now", type_=BigInteger),
-            send_before=bindparam("send_before", type_=BigInteger),
-        )
+        .values(fence=bindparam("fence", type_=BigInteger), updated_at=bindparam("now", type_=BigInteger), **values)
         .where(
             orders.c.client_order_id == func.any(bindparam("ids", type_=ARRAY(Text))),
             orders.c.account == bindparam("account", type_=Text),
-            orders.c.state == OrderState.PENDING_SEND.value,
+            waiting,
             guard.c.held == 1,
             or_(orders.c.flattens, ~_held_back()),
         )
-        .returning(orders.c.client_order_id, orders.c.account, orders.c.fence, orders.c.send_before)
+        .returning(orders.c.client_order_id, orders.c.account, orders.c.fence, orders.c.state)
         .cte("claimed")
     )
-    return prepare(select(claimed.c.client_order_id).add_cte(_note_claim(claimed)))
+    return prepare(select(claimed.c.client_order_id).add_cte(_note_claim(claimed, event, before)))
 
 
 def _held_back() -> Exists:
@@ -298,19 +310,22 @@ def _held_back() -> Exists:
     return exists().where(concerned, or_(halt.state == "halted", ~order.reduces)).correlate(orders)
 
 
-def _note_claim(claimed: CTE) -> CTE:
+def _note_claim(claimed: CTE, event: str, before: OrderState) -> CTE:
     """The claim in the history of each order that was claimed."""
     row = {
         "client_order_id": claimed.c.client_order_id,
         "account": claimed.c.account,
         "at": bindparam("now", type_=BigInteger),
-        "event": literal_column("'claimed'"),
+        "event": literal_column(f"'{event}'"),
         "actor": literal_column("'engine'"),
-        "from_state": literal_column(f"'{OrderState.PENDING_SEND.value}'"),
-        "to_state": literal_column(f"'{OrderState.SENDING.value}'"),
+        "from_state": literal_column(f"'{before.value}'"),
+        "to_state": claimed.c.state,
         "cause": literal_column("'send claim'"),
         "detail": func.jsonb_build_object(
-            literal_column("'fence'"), claimed.c.fence, literal_column("'send_before'"), claimed.c.send_before
+            literal_column("'fence'"),
+            claimed.c.fence,
+            literal_column("'send_before'"),
+            bindparam("send_before", type_=BigInteger),
         ),
     }
     noted = insert(order_events).from_select(list(row), select(*row.values()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from cashup.orders.state import Order
+from cashup.orders.state import Order, Terms
 from cashup.types import (
     MONEY,
     ZERO,
@@ -35,7 +35,7 @@ class Record:
     account: str
     deployment: str
     intent: str
-    bar: Millis
+    bar: Millis | None
     reserved_asset: str
     reserved: Decimal
     limits: Mapping[str, Any]
@@ -45,6 +45,7 @@ class Record:
     flattens: bool = False
     claimed_at: Millis | None = None
     send_before: Millis | None = None
+    amend_before: Millis | None = None
     evidence: Any = None
 
     @property
@@ -56,6 +57,16 @@ class Record:
     def state(self) -> OrderState:
         """The order's state."""
         return self.order.state
+
+    @property
+    def explicit(self) -> bool:
+        """True for an order that was asked for as such, not made to reach a target."""
+        return self.bar is None
+
+    @property
+    def amendment_waits(self) -> bool:
+        """True while the order shall be amended and the request is not claimed."""
+        return self.order.amending is not None and self.amend_before is None
 
     def request(self, client_order_id: str | None = None, expires_at: Millis | None = None) -> OrderRequest:
         """The order as it goes to the venue, or the same again under another id."""
@@ -85,9 +96,7 @@ class Record:
             "symbol": order.symbol,
             "side": order.side.value,
             "type": order.type.value,
-            "quantity": order.quantity,
             "cost": order.cost,
-            "price": order.price,
             "time_in_force": order.time_in_force.value,
             "reduces": self.reduces,
             "flattens": self.flattens,
@@ -101,6 +110,12 @@ class Record:
         order = self.order
         return {
             "client_order_id": order.client_order_id,
+            "quantity": order.quantity,
+            "price": order.price,
+            "cancelling": order.cancelling,
+            "amending": None if order.amending is None else _terms_row(order.amending),
+            "amend_before": self.amend_before,
+            "terms_at": order.terms_at,
             "state": order.state.value,
             "exchange_order_id": order.exchange_order_id,
             "traded": order.traded,
@@ -131,7 +146,10 @@ def view(row: Mapping[str, Any]) -> dict[str, Any]:
         "quantity": row["quantity"],
         "cost": row["cost"],
         "price": row["price"],
+        "time_in_force": row["time_in_force"],
         "state": row["state"],
+        "cancelling": row.get("cancelling", False),
+        "amending": row.get("amending"),
         "filled": max(traded, row["reported"]),
         "average_price": MONEY.divide(row["spent"], traded) if traded else None,
         "spent": row["spent"],
@@ -147,9 +165,31 @@ def reservation(market: Market, request: OrderRequest) -> tuple[str, Decimal]:
     """The asset and the amount that the order may take at most: base for a sell, quote (fee included) for a buy."""
     if request.side is Side.SELL:
         return market.base, request.quantity or ZERO
-    cost = request.cost if request.cost is not None else (request.quantity or ZERO) * (request.price or ZERO)
-    fee = market.taker_fee if market.fee_in is FeeIn.QUOTE else ZERO
-    return market.quote, cost * (1 + fee)
+    if request.cost is not None:
+        return market.quote, request.cost * (1 + _fee(market, request.type))
+    return market.quote, buying(market, request.quantity or ZERO, request.price or ZERO)
+
+
+def remaining(market: Market, order: Order) -> Decimal:
+    """What an order in quantity may still take of the asset it pays with; with an amendment the larger of both."""
+    terms = [Terms(order.quantity or ZERO, order.price or ZERO)]
+    terms += [order.amending] if order.amending is not None else []
+    left = [(max(t.quantity - order.traded, ZERO), t.price) for t in terms]
+    if order.side is Side.SELL:
+        return max(quantity for quantity, _ in left)
+    return max(buying(market, quantity, price) for quantity, price in left)
+
+
+def buying(market: Market, quantity: Decimal, price: Decimal) -> Decimal:
+    """What a limit order to buy takes at most, fee included."""
+    return quantity * price * (1 + _fee(market, OrderType.LIMIT))
+
+
+def _fee(market: Market, kind: OrderType) -> Decimal:
+    """The fee that a buy pays on top, as a ratio. A limit order may be made or taken."""
+    if market.fee_in is not FeeIn.QUOTE:
+        return ZERO
+    return max(market.taker_fee, market.maker_fee) if kind is OrderType.LIMIT else market.taker_fee
 
 
 def read_order(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Order:
@@ -172,6 +212,9 @@ def read_order(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Order:
         trade_ids=frozenset(trade_ids),
         reason=row["reason"],
         updated_at=row["updated_at"],
+        cancelling=row["cancelling"],
+        amending=None if row["amending"] is None else _read_terms(row["amending"]),
+        terms_at=row["terms_at"],
     )
 
 
@@ -192,5 +235,14 @@ def read(row: Mapping[str, Any], trade_ids: Iterable[str]) -> Record:
         flattens=row["flattens"],
         claimed_at=row["claimed_at"],
         send_before=row["send_before"],
+        amend_before=row["amend_before"],
         evidence=row["evidence"],
     )
+
+
+def _terms_row(terms: Terms) -> dict[str, str]:
+    return {"quantity": f"{terms.quantity:f}", "price": f"{terms.price:f}"}
+
+
+def _read_terms(row: Mapping[str, str]) -> Terms:
+    return Terms(Decimal(row["quantity"]), Decimal(row["price"]))

@@ -79,6 +79,10 @@ orders = Table(
     Column("reserved", Money, nullable=False, server_default="0"),
     json_column("limits"),
     json_column("evidence", nullable=True),
+    Column("cancelling", Boolean, nullable=False, server_default=text("false")),
+    json_column("amending", nullable=True),
+    moment("amend_before", nullable=True),
+    Column("terms_at", BigInteger, nullable=False, server_default=text("0")),
     Column("fence", BigInteger),
     moment("send_before", nullable=True),
     moment("created_at"),
@@ -95,7 +99,9 @@ orders = Table(
         postgresql_where=text("reserved > 0 OR state IN ('pending_send','sending','unknown','open','pending_cancel')"),
     ),
 )
-"""`send_before` is the fence that the venue checks; `fence` the lease under which the claim was made. An order
+"""`send_before` is the fence that the venue checks; `fence` the lease under which the claim was made. An order is
+`cancelling` while somebody wants its end; `amending` are the terms it shall get, `amend_before` the fence of that
+request once it is claimed; `terms_at` is the venue's time of the word that quantity and price follow. An order
 that `reduces` only leads a position toward zero; one that `flattens` does so because an operator said so. An order's
 reservation lies here as well as in the ledger, and is gone once it has ended and all its trades are booked."""
 

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -55,6 +56,15 @@ _EXPECTED = (Conflict, NotFound, UsageError, FenceLost)
 """Answers to whoever asked; the account is none the worse for them."""
 
 
+@dataclass(slots=True, eq=False)
+class _Call:
+    """Something to be done between two turns; `always` also when the account is not ready."""
+
+    work: Work
+    always: bool
+    future: asyncio.Future[Any]
+
+
 class AccountActor:
     """Trades one account. `run` it as a task; ask it by `call`."""
 
@@ -87,7 +97,7 @@ class AccountActor:
         self._mailbox = Mailbox(patience)
         self._sweeper = Sweeper(account, exchange, engine, clock, self._mailbox.put, self._flatten)
         self._errands = Errands(exchange, clock, patience, self._mailbox.put)
-        self._calls: deque[tuple[Work, asyncio.Future[Any]]] = deque()
+        self._calls: deque[_Call] = deque()
         self._behind = False
         self._failures = 0
         self._accepting: tuple[str, asyncio.Future[None]] | None = None
@@ -110,23 +120,24 @@ class AccountActor:
     async def close(self) -> None:
         """Wait for the venue's answers and close the connection to it. Call it after `run` was cancelled."""
         await self._errands.close()
-        for _, future in self._calls:
-            if not future.done():
-                future.set_exception(Unavailable("the gateway is stopping; try again when it is back"))
+        for call in self._calls:
+            if not call.future.done():
+                call.future.set_exception(Unavailable("the gateway is stopping; try again when it is back"))
         await self.exchange.close()
 
-    async def call(self, work: Work) -> Any:
+    async def call(self, work: Work, *, always: bool = False) -> Any:
         """Have `work` done between two turns, once the account is ready; its result.
 
-        Raises what it raises, and Unavailable when the account is blocked or something broke (the outcome is then
-        unknown: ask again with the same key).
+        With `always` also while it is blocked or compared with the venue: for what only ends orders. Raises what
+        `work` raises, and Unavailable when the account is blocked or something broke (the outcome is then unknown: ask
+        again with the same key).
         """
-        if self.state is AccountState.BLOCKED:
+        if self.state is AccountState.BLOCKED and not always:
             raise self._blocked()
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._calls.append((work, future))
+        call = _Call(work, always, asyncio.get_running_loop().create_future())
+        self._calls.append(call)
         self._mailbox.wake()
-        return await future
+        return await call.future
 
     async def accept(self, subject: str) -> None:
         """An operator has looked: book the differences as they are, lift what they halted, and compare again.
@@ -211,10 +222,10 @@ class AccountActor:
         """Digest news until the fate of every order that was sent is known."""
         while True:
             await self._digest(desks)
-            open_ended = [r for r in desks.unsettled() if r.state in _OPEN_ENDED or r.order.missing > 0]
-            if not open_ended:
+            await self._answer(desks)
+            if not any(r.state in _OPEN_ENDED or r.order.missing > 0 for r in desks.unsettled()):
                 return
-            self._errands.follow(open_ended)
+            self._errands.follow(desks.unsettled())
             await self._mailbox.wait(_TICK_SECONDS)
 
     async def _differences(self, desks: Desks) -> str | None:
@@ -281,6 +292,8 @@ class AccountActor:
         if self.state is AccountState.READY:
             for request in await desks.claim(self.exchange.admit):
                 self._errands.send(request)
+            for record in await desks.claim_amendments():
+                self._errands.amend(record)
         self._errands.follow(desks.unsettled())
 
     async def _digest(self, desks: Desks) -> None:
@@ -295,22 +308,29 @@ class AccountActor:
             self._mailbox.put(news)
 
     async def _answer(self, desks: Desks) -> None:
-        while self._calls and self.state is AccountState.READY:
-            work, future = self._calls.popleft()
-            if future.done():
+        while (call := self._next_call()) is not None:
+            if call.future.done():
                 continue
             try:
-                result = await work(desks)
+                result = await call.work(desks)
             except _EXPECTED as error:
-                future.set_exception(error)
+                call.future.set_exception(error)
             except BaseException:
-                future.set_exception(
+                call.future.set_exception(
                     Unavailable(f"account {self.account} starts over; ask again", code="starting_over")
                 )
                 raise
             else:
-                future.set_result(result)
+                call.future.set_result(result)
                 await self._send(desks)
+
+    def _next_call(self) -> _Call | None:
+        """The oldest call that may be answered now."""
+        for call in self._calls:
+            if call.always or self.state is AccountState.READY:
+                self._calls.remove(call)
+                return call
+        return None
 
     async def _accept(self, lease: Lease, desks: Desks, subject: str, done: asyncio.Future[None]) -> None:
         self._accepting = None
@@ -335,10 +355,11 @@ class AccountActor:
         self._mailbox.wake()
 
     def _refuse_calls(self) -> None:
-        while self._calls:
-            _, future = self._calls.popleft()
-            if not future.done():
-                future.set_exception(self._blocked())
+        refused = [call for call in self._calls if not call.always]
+        for call in refused:
+            self._calls.remove(call)
+            if not call.future.done():
+                call.future.set_exception(self._blocked())
 
     def _blocked(self) -> Unavailable:
         return Unavailable(f"account {self.account} is blocked: {self.message}", code="account_blocked")

@@ -1,24 +1,26 @@
 """The desk of a deployment: its book, its orders on the way and its intents, and the steps from one to the next.
 
 No I/O: each method changes the desk and writes into a `Turn`; the caller commits the turn, or throws the desk away and
-reads it anew. Intents are carried out one after the other; the next one is sized when the one before has ended, so no
-order is ever planned beside one whose outcome is open.
+reads it anew. Targets are carried out one after the other; the next are sized when those before have ended, so nothing
+is ever planned beside an order of a target whose outcome is open. Explicit orders may rest meanwhile: what they hold is
+not there for targets.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from cashup.orders.ids import client_order_id
 from cashup.orders.journal import Write
-from cashup.orders.record import Record, reservation
-from cashup.orders.state import Event, Lapsed, Order, apply
+from cashup.orders.record import Record, remaining, reservation
+from cashup.orders.state import AmendLapsed, Event, Lapsed, Order, apply
 from cashup.trading.book import Book, apply_trade
-from cashup.trading.intents import Intent, IntentState
+from cashup.trading.commands import Command
+from cashup.trading.intents import TIME_TO_LIVE, Intent, IntentState
 from cashup.trading.ledger import Posting, post_trade
 from cashup.trading.planner import Plan, Sizing, decide, plan_increases, plan_reductions
 from cashup.trading.risk.round_trip import ClosedTrade, RoundTrip, trip_after
@@ -65,11 +67,30 @@ class Desk:
     rules: Rules = field(default_factory=Rules)
     decided: Millis | None = None
     intents: deque[Intent] = field(default_factory=deque)
+    commands: dict[str, Command] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     prices: dict[Symbol, Decimal] = field(default_factory=dict)
     trips: dict[Symbol, RoundTrip] = field(default_factory=dict)
     closed: list[ClosedTrade] = field(default_factory=list)
     moved: set[Symbol] = field(default_factory=set)
+
+    @property
+    def busy(self) -> bool:
+        """True while something waits for its moment: an intent, an order or an amendment that is not sent yet."""
+        return bool(self.intents) or any(
+            record.state is OrderState.PENDING_SEND or record.amendment_waits for record in self.records.values()
+        )
+
+    @property
+    def free_cash(self) -> Decimal:
+        """The cash that no order holds."""
+        held = (record.reserved for record in self.records.values() if record.order.side is Side.BUY)
+        return self.book.cash - sum(held, ZERO)
+
+    def free_quantity(self, symbol: Symbol) -> Decimal:
+        """What is held of a symbol's base currency and not by an order."""
+        selling = (r for r in self.records.values() if r.order.symbol == symbol and r.order.side is Side.SELL)
+        return self.book.quantity(symbol) - sum((record.reserved for record in selling), ZERO)
 
     def accept(self, intent: Intent, turn: Turn) -> None:
         """Take a new intent and carry it as far as it goes."""
@@ -84,30 +105,39 @@ class Desk:
         self.intents.append(intent)
         turn.new_intents.append(intent)
         for request in orders:
-            self._add(intent, request, turn)
+            intent.orders.append(self.add(request, turn, intent))
 
     def advance(self, turn: Turn) -> None:
         """Go on with the oldest intent, and with the ones behind it as it ends."""
-        while self.intents and not self.records and self._step(self.intents[0], turn):
+        while self.intents and not self._underway() and self._step(self.intents[0], turn):
             if self.intents[0].finished_at is not None:
                 self.intents.popleft()
 
     def learn(self, record: Record, event: Event, turn: Turn) -> None:
-        """Apply what was learnt of an order: its state, the money of its trades, and the end of its reservation."""
+        """Apply what was learnt of an order: its state, the money of its trades, what it holds and the end of that.
+
+        Raises IntegrityError, having changed nothing, when it cannot be true of this order.
+        """
         before = record.order
         record.order = apply(before, event)
         if isinstance(event, Trade) and event.trade_id not in before.trade_ids:
             self._book(record, event, turn)
+        if record.order.amending is None:
+            record.amend_before = None
         if record.order.settled:
             self._release(record, turn)
             self.records.pop(record.id, None)
+        elif _terms(record.order) != _terms(before):
+            self._hold(record, turn)
         turn.learnt(record, before, event)
 
     def lapse(self, turn: Turn) -> None:
-        """Give up orders that were never sent and whose intent has run out of time."""
+        """Give up orders that were never sent and whose intent has run out of time, and amendments likewise."""
         for record in list(self.records.values()):
             if record.state is OrderState.PENDING_SEND and self._expired(record, turn.now):
                 self.learn(record, Lapsed(), turn)
+            elif record.amendment_waits and self._amendment_expired(record, turn.now):
+                self.learn(record, AmendLapsed("the amendment was not sent in time"), turn)
 
     def save(self, turn: Turn) -> None:
         """Write the book and the positions as they are at the end of the turn."""
@@ -155,7 +185,7 @@ class Desk:
         elif intent.state is IntentState.PLANNED:
             return self._size(intent, turn)
         else:
-            self._buy(intent, turn)
+            return self._buy(intent, turn)
         return True
 
     def _size(self, intent: Intent, turn: Turn) -> bool:
@@ -171,7 +201,8 @@ class Desk:
         intent.state = IntentState.SELLING
         turn.changed_intents[intent.deployment, intent.key] = intent
         standing = turn.standing(self.deployment, known)
-        plan = plan_reductions(verdict.sizing, self.book, turn.markets, standing=standing)
+        held = {aim.symbol: self.free_quantity(aim.symbol) for aim in verdict.sizing.aims} if self.records else None
+        plan = plan_reductions(verdict.sizing, self.book, turn.markets, standing=standing, held=held)
         self._order(intent, plan, verdict.sizing, turn)
         return True
 
@@ -190,13 +221,19 @@ class Desk:
             known[symbol] = mark
         return known
 
-    def _buy(self, intent: Intent, turn: Turn) -> None:
+    def _buy(self, intent: Intent, turn: Turn) -> bool:
+        """Add what the sizing asks for; not beside an order of the account whose fate is unknown."""
+        sizing, frozen = intent.sizing, turn.frozen()
+        if sizing is not None and any(aim.desired > 0 and aim.symbol in frozen for aim in sizing.aims):
+            return False
         intent.state = IntentState.BUYING
         turn.changed_intents[intent.deployment, intent.key] = intent
-        if intent.sizing is not None:
+        if sizing is not None:
             standing = turn.standing(self.deployment, intent.marks)
-            plan = plan_increases(intent.sizing, self.book, turn.markets, standing=standing)
-            self._order(intent, plan, intent.sizing, turn)
+            free = replace(self.book, cash=self.free_cash)
+            plan = plan_increases(sizing, free, turn.markets, standing=standing)
+            self._order(intent, plan, sizing, turn)
+        return True
 
     def _end(self, intent: Intent, state: IntentState, turn: Turn) -> None:
         intent.state = state
@@ -224,7 +261,7 @@ class Desk:
         if held := plan.held_back(sizing, self.book):
             self.book = self.book.with_targets(held)
         for draft in plan.drafts:
-            self._add(intent, draft.request(client_order_id(turn.now)), turn)
+            intent.orders.append(self.add(draft.request(client_order_id(turn.now)), turn, intent))
 
     def _unplaced(self, intent: Intent) -> list[Record]:
         """Orders of which it is proven that the venue never had them, and that may be made once more."""
@@ -238,31 +275,31 @@ class Desk:
         if any(turn.now - record.updated_at < turn.patience.retry for record in unplaced):
             return False
         for record in unplaced:
-            self._add(intent, record.request(client_order_id(turn.now)), turn)
+            intent.orders.append(self.add(record.request(client_order_id(turn.now)), turn, intent))
         return True
 
-    def _add(self, intent: Intent, request: OrderRequest, turn: Turn) -> None:
-        """A new order, not yet sent, with its money set aside."""
+    def add(self, request: OrderRequest, turn: Turn, intent: Intent | Command) -> Record:
+        """A new order of `intent`, not yet sent, with its money set aside."""
         asset, amount = reservation(turn.markets[request.symbol], request)
         record = Record(
             order=Order.of(request),
             account=self.account,
             deployment=self.deployment,
             intent=intent.key,
-            bar=intent.request.bar,
+            bar=intent.request.bar if isinstance(intent, Intent) else None,
             reserved_asset=asset,
             reserved=amount,
             limits=self.rules.row,
             created_at=turn.now,
             updated_at=turn.now,
             reduces=request.side is Side.SELL,  # on spot a sell comes out of what is held
-            flattens=intent.flattens,
+            flattens=isinstance(intent, Intent) and intent.flattens,
         )
-        intent.orders.append(record)
         self.records[record.id] = record
         turn.create(record)
         source = "cash" if request.side is Side.BUY else "position"
         turn.post(self._posting(record, turn).move(asset, amount, source, "reserved"))
+        return record
 
     # -- money ----------------------------------------------------------------------------------------------------
 
@@ -286,6 +323,17 @@ class Desk:
             turn.commit.add(ADD_CLOSED, closed_row(self.deployment, closed))
             self.closed.append(closed)
 
+    def _hold(self, record: Record, turn: Turn) -> None:
+        """The order's terms changed, or may: it holds what it may still take, as far as that is there."""
+        buy = record.order.side is Side.BUY
+        free = self.free_cash if buy else self.free_quantity(record.order.symbol)
+        wanted = remaining(turn.markets[record.order.symbol], record.order) - record.reserved
+        more = min(wanted, max(free, ZERO))
+        turn.post(
+            self._posting(record, turn).move(record.reserved_asset, more, "cash" if buy else "position", "reserved")
+        )
+        record.reserved += more
+
     def _release(self, record: Record, turn: Turn) -> None:
         """The order has ended and all its trades are booked: what it did not use is free again."""
         target = "cash" if record.order.side is Side.BUY else "position"
@@ -308,5 +356,19 @@ class Desk:
             "updated_at": now,
         }
 
+    def _underway(self) -> bool:
+        """True while an order of a target has not ended."""
+        return any(not record.explicit for record in self.records.values())
+
     def _expired(self, record: Record, now: Millis) -> bool:
+        if record.explicit:
+            return now > record.created_at + TIME_TO_LIVE
         return all(intent.key != record.intent or now > intent.expires_at for intent in self.intents)
+
+    def _amendment_expired(self, record: Record, now: Millis) -> bool:
+        return all(command.order != record.id or now > command.expires_at for command in self.commands.values())
+
+
+def _terms(order: Order) -> tuple[object, ...]:
+    """What an order's reservation follows."""
+    return order.quantity, order.price, order.amending

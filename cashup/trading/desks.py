@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,19 +17,22 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock
-from cashup.errors import Conflict, NotFound, UsageError
+from cashup.errors import Conflict, IntegrityError, NotFound, UsageError
 from cashup.orders.history import ENGINE, Source
 from cashup.orders.ids import is_ours
 from cashup.orders.journal import APPLIED, FenceLost, Journal
 from cashup.orders.patience import Patience
 from cashup.orders.record import Record
-from cashup.orders.state import Claimed, Event, ProvenAbsent, apply
+from cashup.orders.state import AmendAnswered, CancelAnswered, Claimed, Event, ProvenAbsent, apply
 from cashup.orders.tables import fills, orders
 from cashup.storage.lines import Taken
 from cashup.trading.book import Book
+from cashup.trading.commands import By, Command
+from cashup.trading.dealing import amend, cancel, conclude, place
 from cashup.trading.desk import Desk
 from cashup.trading.external import ExternalOrder, adopt, book_trade, load_external
 from cashup.trading.flatten import flatten
+from cashup.trading.halts import CONTRADICTION, LATCH_HALTS, Scope
 from cashup.trading.intents import TIME_TO_LIVE, Intent, Request, answer
 from cashup.trading.ledger import Posting
 from cashup.trading.loading import find_record, load_desks, load_free
@@ -37,12 +40,13 @@ from cashup.trading.loss_watch import LossWatch
 from cashup.trading.mailbox import News
 from cashup.trading.oversight import Oversight
 from cashup.trading.prices import Prices
+from cashup.trading.requests import AMEND_WITHIN, Amend, Cancel, IntentKind, Place, body_hash
 from cashup.trading.risk_view import standing_view
 from cashup.trading.rules import Rules
 from cashup.trading.tables import intents
 from cashup.trading.trips import load_closed
 from cashup.trading.turn import Turn
-from cashup.types import ZERO, Market, Millis, OrderReport, OrderRequest, OrderState, Symbol, Trade
+from cashup.types import ZERO, Market, Millis, OrderReport, OrderRequest, OrderState, SendResult, Symbol, Trade
 
 log = structlog.get_logger()
 
@@ -130,13 +134,18 @@ class Desks:
 
     @property
     def busy(self) -> bool:
-        """True while some intent is not carried out."""
-        return any(desk.intents for desk in self.desks.values())
+        """True while something waits for its moment."""
+        return any(desk.busy for desk in self.desks.values())
+
+    def frozen(self) -> frozenset[Symbol]:
+        """The symbols in which some order of the account may or may not be on the venue: nothing is added there."""
+        return frozenset(r.order.symbol for r in self.unsettled() if r.state is OrderState.UNKNOWN)
 
     def turn(self) -> Turn:
         """A new turn, now."""
         now = self._clock.now()
-        return Turn(self.account, now, self.markets, self._prices.of, self._patience, self.oversight.at(now))
+        standing = self.oversight.at(now)
+        return Turn(self.account, now, self.markets, self._prices.of, self._patience, standing, self.frozen)
 
     async def commit(self, turn: Turn, attempt: tuple[str, int] | None = None) -> None:
         """Make the turn true. After any error memory must be loaded again."""
@@ -180,6 +189,57 @@ class Desks:
             return await self._repeated(deployment, request)
         return intent.answer()
 
+    async def command(self, deployment: str, request: Place | Cancel | Amend, by: By) -> dict[str, Any]:
+        """Take a command about a single order; the answer says what was decided, or what became of it so far.
+
+        Repeating it gives the stored answer and does nothing. Raises UsageError and NotFound, having stored nothing,
+        Conflict when the key was used for something else, FenceLost when the attempt is not the newest one.
+        """
+        desk = self.desk(deployment)
+        record = None
+        if not isinstance(request, Place):
+            record = await self._order_of(deployment, request.order)
+            request = replace(request, order=record.id)
+        turn = self.turn()
+        turn.source = Source(by.subject, f"intent {request.key}")
+        ttl = AMEND_WITHIN if isinstance(request, Amend) else TIME_TO_LIVE
+        command = Command(deployment, request, by, turn.now, turn.now + ttl, None if record is None else record.id)
+        self._deal(desk, command, record, turn)
+        desk.advance(turn)
+        turn.new_intents.append(command)
+        turn.audit(by.subject, f"order.{request.kind}", f"{deployment}/{request.key}", request.body())
+        desk.save(turn)
+        attempt = None if by.fence is None else (deployment, by.fence)
+        try:
+            await self.commit(turn, attempt)
+        except FenceLost:
+            await self.load()
+            raise
+        except Taken:
+            await self.load()
+            return await self._stored(deployment, request.key, body_hash(request))
+        return command.answer()
+
+    def _deal(self, desk: Desk, command: Command, record: Record | None, turn: Turn) -> None:
+        request = command.request
+        if isinstance(request, Place):
+            self.check_symbol(desk, request.symbol)
+            place(desk, command, request, turn)
+        elif isinstance(request, Cancel) and record is not None:
+            cancel(desk, command, record, turn)
+        elif isinstance(request, Amend) and record is not None:
+            amend(desk, command, request, record, turn)
+
+    async def _order_of(self, deployment: str, order: str) -> Record:
+        """The deployment's order with this id, ours or the venue's. Raises NotFound."""
+        record = self._known.get(order)
+        if record is None:
+            async with self._engine.connect() as connection:
+                record = await find_record(connection, self.account, order, order)
+        if record is None or record.deployment != deployment:
+            raise NotFound(f"{deployment} has no order {order}")
+        return record
+
     async def flatten(self, deployment: str) -> str | None:
         """Go on with selling all that a deployment holds; what it waits for, None when nothing is left to sell."""
         desk = self.desks.get(deployment)
@@ -201,15 +261,17 @@ class Desks:
     def check_symbols(self, desk: Desk, request: Request) -> None:
         """Raise UsageError for a symbol that the venue does not trade, or not against the book's currency."""
         for symbol in request.targets:
-            market = self.markets.get(symbol)
-            if market is None:
-                like = [known for known in self.markets if known.replace("/", "") == symbol.replace("/", "").upper()]
-                hint = f"; did you mean {like[0]}?" if like else ""
-                raise UsageError(f"the venue of account {self.account} does not trade {symbol}{hint}")
-            if market.quote != desk.quote:
-                raise UsageError(
-                    f"{symbol} is paid in {market.quote}, the capital of {desk.deployment} is {desk.quote}"
-                )
+            self.check_symbol(desk, symbol)
+
+    def check_symbol(self, desk: Desk, symbol: Symbol) -> None:
+        """Raise UsageError for a symbol that the venue does not trade, or not against the book's currency."""
+        market = self.markets.get(symbol)
+        if market is None:
+            like = [known for known in self.markets if known.replace("/", "") == symbol.replace("/", "").upper()]
+            hint = f"; did you mean {like[0]}?" if like else ""
+            raise UsageError(f"the venue of account {self.account} does not trade {symbol}{hint}")
+        if market.quote != desk.quote:
+            raise UsageError(f"{symbol} is paid in {market.quote}, the capital of {desk.deployment} is {desk.quote}")
 
     async def fund(self, funding: Funding) -> None:
         """Give a deployment its capital out of what is free on the account, or what its capital grew or shrank by.
@@ -267,10 +329,11 @@ class Desks:
                     await self._external(fact, turn)
                     continue
                 desk = touched[record.deployment] = self.desks[record.deployment]
-                self._learn(desk, record, fact, item, turn)
+                await self._learn(desk, record, fact, item, turn)
             turn.commit.add(APPLIED, *({"id": ident, "applied": True} for ident in item.inbox))
         turn.source = ENGINE
         for desk in touched.values():
+            conclude(desk, turn)
             desk.advance(turn)
             desk.save(turn)
         await self.commit(turn)
@@ -279,8 +342,9 @@ class Desks:
         """Let time pass: give up what ran out of it, and go on with intents that waited for a moment or a price."""
         turn = self.turn()
         for desk in self.desks.values():
-            waiting = bool(desk.intents)
+            waiting = desk.busy
             desk.lapse(turn)
+            conclude(desk, turn)
             desk.advance(turn)
             if waiting and (turn.changed_intents or turn.new_orders or turn.changed_orders):
                 desk.save(turn)
@@ -291,6 +355,7 @@ class Desks:
         turn = self.turn()
         for desk in self.desks.values():
             desk.lapse(turn)
+            conclude(desk, turn)
             if turn.changed_orders:
                 desk.save(turn)
         await self.commit(turn)
@@ -325,19 +390,51 @@ class Desks:
                 requests.append(record.request(expires_at=record.send_before))
         return requests
 
-    def _learn(self, desk: Desk, record: Record, fact: Event, item: News, turn: Turn) -> None:
+    async def claim_amendments(self) -> list[Record]:
+        """Claim every amendment that waits to be sent; the orders whose amendment must now be written, once each."""
+        waiting = {record.id: record for record in self.unsettled() if _may_amend(record)}
+        if not waiting:
+            return []
+        now = self._clock.now()
+        before = now + self._patience.fence
+        claimed = await self._journal.claim_amendments(list(waiting), now, before)
+        for ident in claimed:
+            waiting[ident].amend_before = before
+        return [record for ident, record in waiting.items() if ident in claimed]
+
+    async def _learn(self, desk: Desk, record: Record, fact: Event, item: News, turn: Turn) -> None:
         if isinstance(fact, ProvenAbsent):
             record.evidence = item.evidence
         filled = record.order.filled
-        desk.learn(record, fact, turn)
+        try:
+            desk.learn(record, fact, turn)
+        except IntegrityError as error:
+            await self._contradicted(fact, str(error), turn)
+            return
         self._remember(record)
         if not record.order.settled:
             desk.records[record.id] = record
         if record.order.contradicted and record.order.filled > filled:
-            self.alarm = (
+            self._stop(
                 f"order {record.id} filled on the venue although it was held to be {record.state}; "
-                "it is booked, and the account stays blocked until somebody has looked"
+                "it is booked, and the account stays blocked until somebody has looked",
+                turn,
             )
+
+    async def _contradicted(self, fact: Event, problem: str, turn: Turn) -> None:
+        """News that cannot be true of our order: what was traded is booked to the account itself, and it stops."""
+        log.error("the venue contradicts an order", account=self.account, problem=problem)
+        told = fact.answer if isinstance(fact, CancelAnswered | AmendAnswered) else fact
+        news = told.report if isinstance(told, SendResult) else told
+        if news is not None:
+            await self._external(news, turn)
+        self._stop(problem, turn)
+
+    def _stop(self, problem: str, turn: Turn) -> None:
+        """Nothing more is sent for the account until an operator has looked; latched in the same commit."""
+        self.alarm = problem
+        row = {"scope": Scope.ACCOUNT.value, "name": self.account, "code": CONTRADICTION, "by": "system"}
+        turn.commit.writes[LATCH_HALTS] = [{**row, "state": "halted", "reason": problem, "at": turn.now}]
 
     async def _record(self, fact: Event, order: str | None) -> Record | None:
         """The order that a fact is about, from memory or from the tables; None when it is none of ours."""
@@ -402,19 +499,31 @@ class Desks:
             del self._known[name]
 
     async def _repeated(self, deployment: str, request: Request) -> dict[str, Any]:
-        """The stored answer to an intent that was decided before."""
-        query = select(intents).where(intents.c.deployment == deployment, intents.c.key == request.key)
-        made = select(orders.c.client_order_id).where(orders.c.deployment == deployment, orders.c.intent == request.key)
+        """The stored answer to targets that were decided before."""
+        try:
+            return await self._stored(deployment, request.key, request.body_hash)
+        except NotFound:
+            raise Conflict(
+                f"{deployment} has decided a later bar already; bar {request.bar} is not taken", code="stale_bar"
+            ) from None
+
+    async def _stored(self, deployment: str, key: str, body_hash: str) -> dict[str, Any]:
+        """The answer to the intent with this key as it stands. Raises NotFound, and Conflict for another body."""
+        query = select(intents).where(intents.c.deployment == deployment, intents.c.key == key)
+        made = select(orders.c.client_order_id).where(orders.c.deployment == deployment, orders.c.intent == key)
         async with self._engine.connect() as connection:
             row = (await connection.execute(query)).mappings().first()
             ids = list((await connection.execute(made.order_by(orders.c.created_at))).scalars())
         if row is None:
-            raise Conflict(
-                f"{deployment} has decided a later bar already; bar {request.bar} is not taken", code="stale_bar"
-            )
-        if row["body_hash"] != request.body_hash:
-            raise Conflict(f"intent {request.key} of {deployment} exists already with other targets")
-        return answer(dict(row), ids)
+            raise NotFound(f"{deployment} has no intent {key}")
+        if row["body_hash"] != body_hash:
+            what = "targets" if row["kind"] == IntentKind.TARGET else "content"
+            raise Conflict(f"intent {key} of {deployment} exists already with other {what}")
+        return answer(dict(row), ids or ([row["body"]["order"]] if "order" in row["body"] else []))
+
+
+def _may_amend(record: Record) -> bool:
+    return record.state is OrderState.OPEN and record.amendment_waits
 
 
 def _source(item: News) -> Source:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock
-from cashup.errors import Unavailable
+from cashup.errors import NotFound, Unavailable
 from cashup.exchanges.base import Exchange
 from cashup.monitoring.tasks import end
 from cashup.orders.lease import AccountState, Holder
 from cashup.orders.patience import Patience
+from cashup.orders.tables import orders
 from cashup.storage.lines import Lines
 from cashup.trading.actor import AccountActor
+from cashup.trading.commands import By
 from cashup.trading.desks import Desks, Funding
 from cashup.trading.intents import Request
 from cashup.trading.prices import Marks, Prices
+from cashup.trading.requests import Amend, Cancel, Place
 from cashup.trading.tables import deployments
+from cashup.types import Symbol
 
 log = structlog.get_logger()
 
@@ -124,13 +128,44 @@ class Engine:
         blocked; FenceLost (an Unavailable) when the attempt must stop.
         """
         actor = await self._actor_of(deployment)
-        await self._priced(actor, request)
+        await self._priced(actor, list(request.targets))
 
         async def work(desks: Desks) -> dict[str, Any]:
             return await desks.submit(deployment, fence, request)
 
         answer: dict[str, Any] = await actor.call(work)
         return answer
+
+    async def command(self, deployment: str, request: Place | Cancel | Amend, by: By) -> dict[str, Any]:
+        """Place, cancel or amend one order; the answer is `{key, kind, state, decisions, orders}`.
+
+        Repeating it gives the stored answer. A cancel is taken whatever state the account is in. Raises Conflict,
+        UsageError, NotFound; Unavailable when the account is blocked; FenceLost when the attempt must stop.
+        """
+        actor = await self._actor_of(deployment)
+        if isinstance(request, Place):
+            await self._priced(actor, [request.symbol])
+
+        async def work(desks: Desks) -> dict[str, Any]:
+            return await desks.command(deployment, request, by)
+
+        answer: dict[str, Any] = await actor.call(work, always=isinstance(request, Cancel))
+        return answer
+
+    async def owner_of(self, order: str) -> str:
+        """The deployment that an order belongs to, by our id or the venue's. Raises NotFound."""
+        mine = or_(orders.c.client_order_id == order, orders.c.exchange_order_id == order)
+        query = select(orders.c.deployment).where(mine, orders.c.deployment.is_not(None))
+        async with self._engine.connect() as connection:
+            found = set((await connection.execute(query)).scalars())
+        if len(found) != 1:
+            what = (
+                "is not an order of a deployment"
+                if not found
+                else "names several orders; use the id that begins with t-"
+            )
+            raise NotFound(f"{order} {what}")
+        return str(found.pop())
 
     async def fund(self, account: str, funding: Funding) -> None:
         """Give a deployment its capital from its account. Raises Conflict when the money is not there."""
@@ -169,17 +204,19 @@ class Engine:
         if account is None:
             query = select(deployments.c.account).where(deployments.c.name == deployment)
             async with self._engine.connect() as connection:
-                account = (await connection.execute(query)).scalar_one()
+                account = (await connection.execute(query)).scalar_one_or_none()
+            if account is None:
+                raise NotFound(f"there is no deployment {deployment}")
             self._accounts[deployment] = account
         return self._actors.get(account) or await self.actor(account)
 
-    async def _priced(self, actor: AccountActor, request: Request) -> None:
+    async def _priced(self, actor: AccountActor, symbols: Sequence[Symbol]) -> None:
         """Wait for a price of every symbol that is asked for: after a start the feed needs a moment."""
         prices = Prices(self._marks, actor.venue)
-        if all(prices.of(symbol) is not None for symbol in request.targets):
+        if all(prices.of(symbol) is not None for symbol in symbols):
             return
         markets = await actor.exchange.markets()
-        traded = [symbol for symbol in request.targets if symbol in markets]
+        traded = [symbol for symbol in symbols if symbol in markets]
         waited = 0.0
         while waited < _PRICE_SECONDS and any(prices.of(symbol) is None for symbol in traded):
             await asyncio.sleep(_PRICE_STEP_SECONDS)

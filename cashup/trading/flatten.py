@@ -10,7 +10,8 @@ from decimal import Decimal
 
 from cashup.orders.ids import client_order_id, ulid
 from cashup.trading.desk import Desk
-from cashup.trading.intents import FLATTEN, TIME_TO_LIVE, Intent, IntentState, Request
+from cashup.trading.intents import TIME_TO_LIVE, Intent, IntentState, Request
+from cashup.trading.requests import FLATTEN
 from cashup.trading.turn import Turn
 from cashup.types import ZERO, OrderRequest, OrderType, Side, Symbol, TimeInForce
 

@@ -1,6 +1,7 @@
 """Intents: what a strategy asked for, once per (deployment, key), and how far it has come.
 
 planned -> selling -> buying -> done        an intent whose time runs out before it was carried out is `expired`
+working -> done                             a cancel or an amendment, until the venue has said what the order then is
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from cashup.errors import UsageError
 from cashup.orders.journal import Write
 from cashup.orders.record import Record
 from cashup.storage.database import dump_json
 from cashup.trading.planner import Sizing
+from cashup.trading.requests import FLATTEN, IntentKind, check_key
 from cashup.trading.risk import Decision
 from cashup.trading.tables import intents
 from cashup.types import Millis, Symbol
@@ -24,10 +26,6 @@ from cashup.types import Millis, Symbol
 TIME_TO_LIVE: Millis = 120_000
 """How long after its arrival an intent may still send orders."""
 
-FLATTEN = "flatten:"
-"""How the keys of intents begin that an operator's flatten made; a strategy may not use it."""
-
-_LONGEST_KEY = 64
 _MOST_DIGITS = 34
 
 
@@ -37,6 +35,7 @@ class IntentState(StrEnum):
     PLANNED = "planned"
     SELLING = "selling"
     BUYING = "buying"
+    WORKING = "working"
     DONE = "done"
     EXPIRED = "expired"
 
@@ -45,7 +44,7 @@ ADD_INTENTS = Write(
     "add_intents",
     intents,
     (
-        *("deployment", "key", "bar", "targets", "body_hash", "fence", "state", "decisions", "plan"),
+        *("deployment", "key", "kind", "bar", "body", "body_hash", "fence", "state", "decisions", "plan"),
         *("created_at", "expires_at", "finished_at"),
     ),
 )
@@ -61,6 +60,8 @@ CHANGE_INTENTS = Write(
 @dataclass(frozen=True, slots=True)
 class Request:
     """What arrives: the targets of one bar (None keeps the previous one) and the threshold for drift, if any."""
+
+    kind: ClassVar[IntentKind] = IntentKind.TARGET
 
     key: str
     bar: Millis
@@ -110,8 +111,9 @@ class Intent:
         """The row that `ADD_INTENTS` writes."""
         return {
             **self.changed_row(),
+            "kind": self.request.kind.value,
             "bar": self.request.bar,
-            "targets": self.request.body(),
+            "body": self.request.body(),
             "body_hash": self.request.body_hash,
             "fence": self.fence,
             "created_at": self.created_at,
@@ -134,12 +136,29 @@ class Intent:
 
     def answer(self) -> dict[str, Any]:
         """What the strategy is told."""
-        return answer(self.changed_row(), [record.id for record in self.orders])
+        return answer(self.new_row(), [record.id for record in self.orders])
+
+    def accepted(self) -> dict[str, Any]:
+        """The data of INTENT_ACCEPTED."""
+        return {
+            "deployment": self.deployment,
+            "key": self.key,
+            "kind": self.request.kind.value,
+            "bar": self.request.bar,
+            "targets": self.request.body()["targets"],
+            "decisions": [decision_view(decision) for decision in self.decisions],
+        }
 
 
 def answer(row: Mapping[str, Any], orders: list[str]) -> dict[str, Any]:
     """The answer to an intent, from its row and the ids of its orders."""
-    return {"key": row["key"], "state": row["state"], "decisions": row["decisions"], "orders": orders}
+    return {
+        "key": row["key"],
+        "kind": row["kind"],
+        "state": row["state"],
+        "decisions": row["decisions"],
+        "orders": orders,
+    }
 
 
 def decision_view(decision: Decision) -> dict[str, str]:
@@ -154,10 +173,7 @@ def decision_view(decision: Decision) -> dict[str, str]:
 
 def parse_request(key: Any, bar: Any, targets: Any, rebalance: Any = None) -> Request:
     """A request from JSON, floats as they are printed. Raises UsageError with what is wrong; nothing is stored then."""
-    if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
-        raise UsageError(f"an intent's key is a text of 1 to {_LONGEST_KEY} characters")
-    if key.startswith(FLATTEN):
-        raise UsageError(f"an intent's key may not begin with {FLATTEN}, which is an operator's")
+    check_key(key)
     if type(bar) is not int or not 0 <= bar < 1 << 53:
         raise UsageError("an intent's bar is the bar's open time in milliseconds")
     if not isinstance(targets, dict) or not targets:

@@ -87,7 +87,7 @@ _RULES = {
     "the intent is done, and an order of it is not": """
         SELECT o.client_order_id FROM orders o
         JOIN intents i ON i.deployment = o.deployment AND i.key = o.intent
-        WHERE o.account = :account AND i.finished_at IS NOT NULL
+        WHERE o.account = :account AND i.kind = 'target' AND i.finished_at IS NOT NULL
         AND (o.state <> ALL(:ended) OR o.reported > o.traded)
         """,
     "a bar was reported as processed more than once": """

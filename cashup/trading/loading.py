@@ -13,10 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from cashup.orders.record import Record, read
 from cashup.orders.tables import fills, orders
 from cashup.trading.book import Book, Position
+from cashup.trading.commands import read_command
 from cashup.trading.desk import Desk
 from cashup.trading.intents import Intent, IntentState, Request
 from cashup.trading.ledger import HOLDINGS
 from cashup.trading.planner import Sizing
+from cashup.trading.requests import IntentKind
 from cashup.trading.risk import Action, Decision
 from cashup.trading.rules import Rules
 from cashup.trading.tables import books, deployments, intents, ledger_entries, positions
@@ -39,8 +41,11 @@ async def load_desks(connection: AsyncConnection, account: str, now: Millis) -> 
     rules = {deployment: desk.rules for deployment, desk in desks.items()}
     for deployment, closed in (await load_closed(connection, rules, now)).items():
         desks[deployment].closed = closed
-    for unfinished in await _unfinished(connection, list(desks)):
-        desks[unfinished.deployment].intents.append(unfinished)
+    for row in await _unfinished(connection, list(desks)):
+        if row["kind"] == IntentKind.TARGET:
+            desks[row["deployment"]].intents.append(_intent(row))
+        else:
+            desks[row["deployment"]].commands[row["key"]] = read_command(dict(row))
     for record in await _records(connection, account, list(desks)):
         desk = desks[record.deployment]
         for intent in desk.intents:
@@ -125,14 +130,13 @@ async def _prices(connection: AsyncConnection, names: Sequence[str]) -> dict[str
     return found
 
 
-async def _unfinished(connection: AsyncConnection, names: Sequence[str]) -> list[Intent]:
+async def _unfinished(connection: AsyncConnection, names: Sequence[str]) -> Sequence[RowMapping]:
     query = select(intents).where(intents.c.deployment.in_(names), intents.c.finished_at.is_(None))
-    found = await connection.execute(query.order_by(intents.c.number))
-    return [_intent(row) for row in found.mappings()]
+    return (await connection.execute(query.order_by(intents.c.number))).mappings().all()
 
 
 def _intent(row: RowMapping) -> Intent:
-    body = row["targets"]
+    body = row["body"]
     targets = {Symbol(s): None if t is None else Decimal(t) for s, t in body["targets"].items()}
     rebalance = None if body["rebalance"] is None else Decimal(body["rebalance"])
     plan = row["plan"]

@@ -118,10 +118,17 @@ def decide(
     return Verdict(Sizing(equity, aims), allowed, tuple(decisions))
 
 
-def plan_reductions(sizing: Sizing, book: Book, markets: Mapping[Symbol, Market], *, standing: Standing = CALM) -> Plan:
+def plan_reductions(
+    sizing: Sizing,
+    book: Book,
+    markets: Mapping[Symbol, Market],
+    *,
+    standing: Standing = CALM,
+    held: Mapping[Symbol, Decimal] | None = None,
+) -> Plan:
     """Market orders toward zero, the largest change in value first; a flip goes through zero and is first one of these.
 
-    On a spot account they are the sells.
+    On a spot account they are the sells. `held` is what of each symbol no resting order holds (default: all of it).
     """
     drafts = []
     for aim in sizing.aims:
@@ -130,7 +137,7 @@ def plan_reductions(sizing: Sizing, book: Book, markets: Mapping[Symbol, Market]
             side = Side.SELL if book.quantity(aim.symbol) > 0 else Side.BUY
             drafts.append(Draft(aim.symbol, side, aim.mark, aim.target, aim.desired, quantity=+quantity))
     drafts.sort(key=lambda draft: -draft.value)
-    return _checked(drafts, book.cash, markets, standing, frozenset())
+    return _checked(drafts, book.cash, markets, standing, frozenset(), held=held)
 
 
 def plan_increases(
@@ -204,6 +211,7 @@ def _checked(
     standing: Standing,
     frozen: frozenset[Symbol],
     margin: Margin | None = None,
+    held: Mapping[Symbol, Decimal] | None = None,
 ) -> Plan:
     """The drafts that pass risk; each one leaves less cash, margin and room within the limits to the next."""
     passed: list[Draft] = []
@@ -213,7 +221,8 @@ def _checked(
         if market is None:
             decisions.extend(_deny_all([draft.symbol], "unknown_market", f"the venue does not trade {draft.symbol}"))
             continue
-        allowed, said = check_order(draft, Situation(market, cash, frozen, margin, standing))
+        free = None if held is None else held.get(draft.symbol)
+        allowed, said = check_order(draft, Situation(market, cash, frozen, margin, standing, free))
         decisions.extend(said)
         if allowed is not None:
             passed.append(allowed)

@@ -68,8 +68,9 @@ intents = Table(
     Column("deployment", ForeignKey("deployments.name"), primary_key=True),
     Column("key", Text, primary_key=True),
     Column("number", BigInteger, Identity(), nullable=False),
-    Column("bar", BigInteger, nullable=False),
-    json_column("targets"),
+    Column("kind", Text, nullable=False, server_default="target"),
+    Column("bar", BigInteger),
+    json_column("body"),
     Column("body_hash", Text, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
@@ -78,10 +79,13 @@ intents = Table(
     moment("created_at"),
     moment("expires_at"),
     moment("finished_at", nullable=True),
-    CheckConstraint("state IN ('planned', 'selling', 'buying', 'done', 'expired')", name="state"),
+    CheckConstraint("kind IN ('target', 'order', 'cancel', 'amend')", name="kind"),
+    CheckConstraint("(kind = 'target') = (bar IS NOT NULL)", name="targets_have_a_bar"),
+    CheckConstraint("state IN ('planned', 'selling', 'buying', 'working', 'done', 'expired')", name="state"),
     Index("ix_intents_unfinished", "deployment", "number", postgresql_where=text("finished_at IS NULL")),
 )
-"""What strategies asked for, once per (deployment, key). `plan` is what the second step needs to know of the first."""
+"""What strategies and people asked for, once per (deployment, key). `body` is the request; `plan` what the second step
+of targets needs to know of the first; `fence` the attempt that asked, 0 for a person."""
 
 books = Table(
     "books",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -13,7 +13,8 @@ from cashup.orders.journal import ADD_FILLS, ADD_ORDERS, CHANGE_ORDERS, NOTE_ORD
 from cashup.orders.patience import Patience
 from cashup.orders.record import Record, view
 from cashup.orders.state import Event, Order
-from cashup.trading.intents import ADD_INTENTS, CHANGE_INTENTS, Intent, decision_view
+from cashup.trading.commands import Command
+from cashup.trading.intents import ADD_INTENTS, CHANGE_INTENTS, Intent
 from cashup.trading.ledger import ADD_ENTRIES, Posting
 from cashup.trading.risk import Standing
 from cashup.trading.tables import equity
@@ -41,12 +42,14 @@ class Turn:
     mark: MarkOf
     patience: Patience
     standing: StandingOf
+    frozen: Callable[[], frozenset[Symbol]]
     commit: Commit = field(default_factory=Commit)
     new_orders: dict[str, Record] = field(default_factory=dict)
     changed_orders: dict[str, Record] = field(default_factory=dict)
     external: dict[str, dict[str, Any]] = field(default_factory=dict)
-    new_intents: list[Intent] = field(default_factory=list)
-    changed_intents: dict[tuple[str, str], Intent] = field(default_factory=dict)
+    new_intents: list[Intent | Command] = field(default_factory=list)
+    changed_intents: dict[tuple[str, str], Intent | Command] = field(default_factory=dict)
+    finished: list[Command] = field(default_factory=list)
     fills: list[dict[str, Any]] = field(default_factory=list)
     processed: list[dict[str, Any]] = field(default_factory=list)
     source: Source = ENGINE
@@ -128,13 +131,16 @@ class Turn:
 
     def _emit(self) -> None:
         for intent in self.new_intents:
-            self._tell(intent.deployment, EventKind.INTENT_ACCEPTED, accepted(intent))
+            self._tell(intent.deployment, EventKind.INTENT_ACCEPTED, intent.accepted())
         for row in self.fills:
             self._tell(row["deployment"], EventKind.FILL_BOOKED, row)
         for record in (*self.new_orders.values(), *self.changed_orders.values()):
             self._tell(record.deployment, EventKind.ORDER_CHANGED, view(record.new_row()))
         for row in self.external.values():
             self._tell(None, EventKind.ORDER_CHANGED, view(row))
+        for command in self.finished:
+            data = {"deployment": command.deployment, **command.answer()}
+            self._tell(command.deployment, EventKind.INTENT_FINISHED, data)
         for row in self.processed:
             self._tell(row["deployment"], EventKind.BAR_PROCESSED, row)
 
@@ -146,15 +152,3 @@ class Turn:
     def empty(self) -> bool:
         """True when there is nothing to commit."""
         return not (self.commit.writes or self.commit.events)
-
-
-def accepted(intent: Intent) -> dict[str, Any]:
-    """The data of INTENT_ACCEPTED."""
-    decisions: Sequence[Any] = [decision_view(decision) for decision in intent.decisions]
-    return {
-        "deployment": intent.deployment,
-        "key": intent.key,
-        "bar": intent.request.bar,
-        "targets": intent.request.body()["targets"],
-        "decisions": decisions,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.orders import record
@@ -23,6 +23,13 @@ async def list_orders(engine: AsyncEngine, deployment: str | None = None, limit:
     if deployment is not None:
         query = query.where(orders.c.deployment == deployment)
     return [record.view(row) for row in reversed(await _rows(engine, query))]
+
+
+async def find_order(engine: AsyncEngine, order: str) -> Row | None:
+    """One order by our id or the venue's; None when there is none, or the venue's id names several."""
+    query = select(orders).where(or_(orders.c.client_order_id == order, orders.c.exchange_order_id == order))
+    found = await _rows(engine, query.limit(2))
+    return record.view(found[0]) if len(found) == 1 else None
 
 
 async def list_fills(engine: AsyncEngine, deployment: str | None = None, limit: int = MOST) -> list[Row]:

@@ -20,10 +20,12 @@ from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.exchanges.rules import gate_market
 from cashup.orders.patience import Patience
 from cashup.storage.outbox import outbox
+from cashup.trading.commands import By
 from cashup.trading.desks import Funding
 from cashup.trading.engine import Engine
 from cashup.trading.intents import parse_request
 from cashup.trading.invariants import venue_violations, violations
+from cashup.trading.requests import parse_amend, parse_cancel, parse_place
 from cashup.trading.tables import deployments
 from cashup.types import Symbol
 from tests.integration.trading.faults import FaultyExchange
@@ -62,6 +64,34 @@ class Desk:
         request = parse_request(key or str(bar), bar, targets)
         return await self.engine.submit("demo", fence, request)
 
+    async def place(self, key: str, *, fence: int | None = None, **body: Any) -> dict[str, Any]:
+        return await self.engine.command("demo", parse_place(key, body), By("ann", fence))
+
+    async def cancel(self, key: str, order: str) -> dict[str, Any]:
+        return await self.engine.command("demo", parse_cancel(key, order), By("ann"))
+
+    async def amend(self, key: str, order: str, **body: Any) -> dict[str, Any]:
+        return await self.engine.command("demo", parse_amend(key, order, body), By("ann"))
+
+    async def order(self, ident: str, *states: str) -> Any:
+        """The row of an order, when it is in one of these states and its trades are booked."""
+
+        async def look() -> Any:
+            rows = await self.rows("SELECT * FROM orders WHERE client_order_id = :ident", ident=ident)
+            known = rows[0]["reported"] <= rows[0]["traded"]
+            return rows[0] if not states or (rows[0]["state"] in states and known) else None
+
+        return await until(look)
+
+    async def concluded(self, key: str) -> Any:
+        """The row of an intent when it has finished."""
+
+        async def look() -> Any:
+            rows = await self.rows("SELECT * FROM intents WHERE key = :key AND finished_at IS NOT NULL", key=key)
+            return rows[0] if rows else None
+
+        return await until(look)
+
     async def processed(self, bar: int, deployment: str = "demo") -> dict[str, Any]:
         """The data of the bar's BAR_PROCESSED event, when it has happened."""
         query = select(outbox.c.data).where(
@@ -76,9 +106,9 @@ class Desk:
 
         return await until(look)
 
-    async def rows(self, statement: str) -> list[Any]:
+    async def rows(self, statement: str, **values: Any) -> list[Any]:
         async with self.database.connect() as connection:
-            return list((await connection.execute(text(statement))).mappings())
+            return list((await connection.execute(text(statement), values)).mappings())
 
     async def check(self) -> None:
         """Every invariant holds, in the tables and against the venue."""

@@ -26,7 +26,7 @@ async def leave_limits(
     ids = [client_order_id(1_800_000_000_000 + number) for number in range(count)]
     key, bar = f"limits-{ids[0]}", -next(_bars)
     intent = {"deployment": "demo", "key": key, "bar": bar, "body_hash": "x", "fence": 1, "state": "buying"}
-    intent |= {"targets": {"targets": {symbol: "0.5"}, "rebalance": None}, "decisions": []}
+    intent |= {"body": {"targets": {symbol: "0.5"}, "rebalance": None}, "decisions": []}
     intent |= {"created_at": 0, "expires_at": FAR}
     order = {"account": "main", "deployment": "demo", "intent": key, "bar": bar, "symbol": symbol, "side": "buy"}
     order |= {"type": "limit", "quantity": Decimal(quantity), "price": Decimal(price), "time_in_force": "gtc"}

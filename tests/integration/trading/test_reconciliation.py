@@ -125,7 +125,7 @@ async def leave_behind(desk: Desk, state: str, expires_at: int) -> None:
     ident, cost = LEFT, Decimal(5000)
     sizing = {"equity": "10000", "aims": []}
     intent = {"deployment": "demo", "key": "1", "bar": 1, "body_hash": "x", "fence": 1, "state": "buying"}
-    intent |= {"targets": {"targets": {BTC: "0.5"}, "rebalance": None}, "decisions": []}
+    intent |= {"body": {"targets": {BTC: "0.5"}, "rebalance": None}, "decisions": []}
     intent |= {"plan": {"sizing": sizing, "marks": {BTC: "50000"}}, "created_at": 0, "expires_at": expires_at}
     order = {"client_order_id": ident, "account": "main", "deployment": "demo", "intent": "1", "bar": 1, "symbol": BTC}
     order |= {"side": "buy", "type": "market", "cost": cost, "time_in_force": "ioc", "state": state, "fees": {}}
