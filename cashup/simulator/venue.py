@@ -160,7 +160,7 @@ class Venue:
 
     def _close(self, candle: Candle) -> None:
         """Lead the price through the bar."""
-        for price in waypoints(candle):
+        for price in waypoints(candle, self.tape.opening(candle.symbol, self.position)):
             self.trade_at(candle.symbol, price)
         if candle.volume:
             self._publish(candle.symbol, Side.BUY, candle.close, candle.volume)

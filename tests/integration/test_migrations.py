@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
@@ -46,4 +47,30 @@ async def test_a_strange_database_is_not_touched_but_named(empty: AsyncEngine) -
         assert found.scalar_one() == 0
     await schema.prepare(empty, ours=True)
     await schema.prepare(empty, ours=False)
+    await empty.dispose()
+
+
+async def test_an_account_that_traded_a_simulator_with_keys_is_a_sandbox_now(empty: AsyncEngine) -> None:
+    """Paper accounts used to be that; since they have a book of their own they have no keys."""
+
+    def to_before(connection: Connection) -> None:
+        command.upgrade(schema.config(connection), "0005")
+
+    async with empty.connect() as connection:
+        await connection.run_sync(to_before)
+        await connection.execute(
+            text("INSERT INTO users (id, name, password, role, created_at) VALUES ('1', 'eva', 'x', 'trader', 0)")
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO accounts (id, user_id, name, exchange, mode, base_url, fingerprint, version, kek, "
+                "wrapped_key, sealed, created_at) VALUES ('1', '1', 'toy', 'gate', 'paper', 'http://127.0.0.1:1', 'f', "
+                "1, 'k', 'w', 's', 0)"
+            )
+        )
+        await connection.commit()
+    await schema.upgrade(empty)
+    async with empty.connect() as connection:
+        account = (await connection.execute(text("SELECT mode, base_url, sealed, terms FROM accounts"))).one()
+    assert tuple(account) == ("sandbox", "http://127.0.0.1:1", b"s", None)
     await empty.dispose()
