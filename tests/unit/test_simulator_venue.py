@@ -163,6 +163,27 @@ class Customers(RuleBasedStateMachine):
         self.venue.end(order)
         assert order.status == "cancelled"
 
+    @precondition(lambda self: any(not order.match.done for order in self.orders))
+    @rule(
+        data=st.data(),
+        quantity=st.decimals("0.1", "20", places=3),
+        price=st.decimals("60", "160", places=1),
+    )
+    def amend(self, data: st.DataObject, quantity: Decimal, price: Decimal) -> None:
+        order = data.draw(st.sampled_from([order for order in self.orders if not order.match.done]))
+        before, filled = order.account.balances(), order.match.filled
+        try:
+            self.venue.amend(order.account, order, quantity, price)
+        except Refusal:
+            assert order.account.balances() == before
+            return
+        assert order.match.filled >= filled
+        assert quantity < filled or order.match.quantity == quantity
+
+    @rule(depth=st.sampled_from([None, Decimal("0.5"), Decimal(3)]))
+    def deepen(self, depth: Decimal | None) -> None:
+        self.venue.set_depth(BTC, depth)
+
     @rule()
     def step(self) -> None:
         self.venue.step()
@@ -181,6 +202,15 @@ class Customers(RuleBasedStateMachine):
                 held = sum((o.locked for o in self.venue.resting(account) if o.lock_currency == currency), Decimal(0))
                 assert holding.locked == held
                 assert holding.available >= 0
+
+    @invariant()
+    def what_was_told_of_balances_adds_up(self) -> None:
+        for account in self.accounts:
+            for currency, holding in account.holdings.items():
+                changes = [change for change in self.venue.changes[account.uid] if change.currency == currency]
+                start = {"USDT": Decimal(10_000), "BTC": Decimal(10)}[currency]
+                assert start + sum(change.change for change in changes) == holding.available + holding.locked
+                assert sum(change.freeze_change for change in changes) == holding.locked
 
     @invariant()
     def an_order_is_the_sum_of_its_trades(self) -> None:
