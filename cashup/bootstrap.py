@@ -36,7 +36,7 @@ from cashup.trading.deployments import Deployments
 from cashup.trading.engine import Engine
 from cashup.trading.halts import Halts
 from cashup.trading.kill import KillSwitch
-from cashup.types import Mode
+from cashup.types import Mode, Symbol
 from cashup.users.accounts import Account, Accounts
 from cashup.users.passwords import Passwords
 from cashup.users.people import Login, People
@@ -66,6 +66,15 @@ class Gateway:
     events: Events
     lag: LoopLag
     first_password: str | None = None
+
+    async def watch_price(self, deployment: str, symbol: Symbol) -> None:
+        """See to it that `symbol` has a price on the deployment's venue: no order is checked without one.
+
+        Raises NotFound, UsageError for a symbol that the venue does not have, Unavailable when the venue stays silent.
+        """
+        shown = await self.deployments.get(deployment)
+        account = await self.accounts.get(shown["account"])
+        await self.feed.watch(account.venue, [symbol], shown["timeframe"] or "1m")
 
 
 @asynccontextmanager

@@ -51,6 +51,7 @@ class TermsBody(BaseModel):
 async def place_order(name: str, body: OrderBody, key: Key, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """Place an order for a deployment, with its money and under its limits; the decisions say when it was denied."""
     request = parse_place(key, body.model_dump(exclude_none=True))
+    await gateway.watch_price(name, request.symbol)
     return await gateway.engine.command(name, request, _by(claims))
 
 

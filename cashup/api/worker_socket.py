@@ -39,6 +39,7 @@ class WorkerSocket:
         self._expires = claims.expires_at
         self._stopped = False
         self._subscribed = False
+        self._priced: set[Symbol] = set()
 
     async def start(self) -> None:
         """Tell a worker at once when it is not wanted (any more)."""
@@ -99,8 +100,12 @@ class WorkerSocket:
         return await self._gateway.engine.submit(self._deployment, self._fence, request)
 
     async def _command(self, frame: Mapping[str, Any]) -> dict[str, Any]:
+        request = _COMMANDS[frame["type"]](frame)
+        if isinstance(request, Place) and request.symbol not in self._priced:
+            await self._gateway.watch_price(self._deployment, request.symbol)
+            self._priced.add(request.symbol)
         by = By(f"attempt {self._fence} of {self._deployment}", self._fence)
-        return await self._gateway.engine.command(self._deployment, _COMMANDS[frame["type"]](frame), by)
+        return await self._gateway.engine.command(self._deployment, request, by)
 
     async def _intent(self, frame: Mapping[str, Any], deciding: Awaitable[dict[str, Any]]) -> None:
         key = str(frame.get("key"))

@@ -133,9 +133,14 @@ def _read(row: Mapping[str, Any], trade_ids: Any) -> ExternalOrder:
 
 
 def _completed(order: Order, fact: OrderReport | Trade) -> Order:
-    """`order` with what only a report says of it, which a trade that came first did not."""
+    """`order` with what only a report says of it, which a trade that came first did not.
+
+    Its owner may have amended it, of which a trade may be the first word: then it is for as much as has been traded.
+    """
     if not isinstance(fact, OrderReport):
-        return order
+        traded = order.traded + fact.quantity
+        known = fact.trade_id in order.trade_ids or order.quantity is None or traded <= order.quantity
+        return order if known else replace(order, quantity=traded)
     priced = fact.price is not None
     return replace(
         order,

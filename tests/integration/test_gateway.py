@@ -384,3 +384,89 @@ async def test_a_paper_account_says_what_it_assumes(api: Api, simulator: Simulat
     for wrong in ({}, {"balances": {"USDT": "lots"}}, {"balances": []}, {"balances": {"USDT": "1"}, "latency": "x"}):
         answer = await api("POST", "/accounts", body | {"name": "other", "terms": wrong})
         assert answer.status_code == 422, answer.text
+
+
+# -- orders by hand ------------------------------------------------------------------------------------------------
+
+
+async def by_hand(api: Api, method: str, path: str, body: Any, key: str) -> httpx.Response:
+    headers = {"Idempotency-Key": key}
+    return await api.http.request(method, f"/api/v1{path}", json=body, headers=headers)
+
+
+async def settled(api: Api, order: str, **wanted: Any) -> dict[str, Any]:
+    """The order as soon as it shows what is wanted."""
+    async with asyncio.timeout(20):
+        while True:
+            row: dict[str, Any] = await api.ok("GET", f"/orders/{order}")
+            if all(row[name] == value for name, value in wanted.items()):
+                return row
+            await asyncio.sleep(0.02)
+
+
+async def test_an_order_by_hand_is_placed_amended_and_cancelled_on_the_venue(
+    api: Api, worker: dict[str, Any], simulator: Simulator
+) -> None:
+    """Through the API and Gate's protocol: what the venue holds is what was asked for, once per key."""
+    bid = {"symbol": BTC, "side": "buy", "quantity": "2", "price": "100"}
+    placed = await by_hand(api, "POST", "/deployments/demo/orders", bid, "k1")
+    assert placed.status_code == 201, placed.text
+    assert (await by_hand(api, "POST", "/deployments/demo/orders", bid, "k1")).json() == placed.json()
+    other = await by_hand(api, "POST", "/deployments/demo/orders", bid | {"price": "99"}, "k1")
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
+    (ident,) = placed.json()["orders"]
+    row = await settled(api, ident, state="open")
+    assert len(list(simulator.venue.book(BTC))) == 1
+
+    amended = await by_hand(api, "PATCH", f"/orders/{ident}", {"quantity": "3", "price": "90"}, "k2")
+    assert amended.json()["state"] == "working", amended.text
+    await settled(api, ident, quantity="3", price="90", reserved="270")
+    (there,) = simulator.venue.book(BTC)
+    assert (there.quantity, there.price) == (3, 90)
+
+    cancelled = await by_hand(api, "POST", f"/orders/{row['exchange_order_id']}/cancel", None, "k3")
+    assert cancelled.json()["orders"] == [ident]
+    assert (await settled(api, ident, state="cancelled"))["reserved"] == "0"
+    again = (await by_hand(api, "POST", f"/orders/{ident}/cancel", None, "k3")).json()
+    assert (again["state"], again["decisions"][0]["code"]) == ("done", "cancelled")
+    assert list(simulator.venue.book(BTC)) == []
+
+
+async def test_orders_by_hand_want_a_key_plain_amounts_and_a_trader(
+    api: Api, worker: dict[str, Any], gateway: Gateway
+) -> None:
+    bid = {"symbol": BTC, "side": "buy", "quantity": "2", "price": "100"}
+    assert (await api("POST", "/deployments/demo/orders", bid)).status_code == 422  # no key
+    for wrong in ({"quantity": 2.0}, {"quantity": "1E+5"}, {"price": "100.00001"}, {"side": "up"}, {"size": "1"}):
+        refused = await by_hand(api, "POST", "/deployments/demo/orders", bid | wrong, "k")
+        assert refused.status_code == 422, refused.text
+    assert (await by_hand(api, "POST", "/deployments/nobody/orders", bid, "k")).status_code == 404
+    assert (await by_hand(api, "POST", "/orders/t-nobody/cancel", None, "k")).status_code == 404
+    await gateway.people.create("eva", "correct horse battery", Role.VIEWER, by="admin")
+    body = {"name": "eva", "password": "correct horse battery"}
+    viewer = (await api.ok("POST", "/auth/login", body))["access_token"]
+    assert (await api("POST", "/deployments/demo/orders", bid, token=viewer)).status_code == 403
+    assert await api.ok("GET", "/orders") == []
+
+
+async def test_a_worker_places_amends_and_cancels_its_own_orders(url: str, api: Api, worker: dict[str, Any]) -> None:
+    socket = await Socket.connect(url, worker["token"])
+    bid = {"symbol": BTC, "side": "buy", "quantity": "2", "price": "100"}
+    await socket.send({"type": "order.place", "key": "g1", "order": bid})
+    (ident,) = (await receive(socket, "intent.accepted"))["orders"]
+    await settled(api, ident, state="open")
+    await socket.send({"type": "order.amend", "key": "g2", "order": ident, "terms": {"price": "95"}})
+    assert (await receive(socket, "intent.accepted"))["kind"] == "amend"
+    await settled(api, ident, price="95")
+    await socket.send({"type": "order.cancel", "key": "g3", "order": ident})
+    assert (await receive(socket, "intent.accepted"))["orders"] == [ident]
+    await settled(api, ident, state="cancelled")
+    for frame in (
+        {"type": "order.place", "key": "g1", "order": bid | {"price": "99"}},
+        {"type": "order.place", "key": "g4", "order": bid | {"quantity": "NaN"}},
+        {"type": "order.place", "key": "g5"},
+        {"type": "order.cancel", "key": "g6", "order": "t-another"},
+    ):
+        await socket.send(frame)
+        assert (await receive(socket, "intent.refused"))["key"] == frame["key"]
+    await socket.close()

@@ -92,6 +92,16 @@ class Desk:
 
         return await until(look)
 
+    async def restart(self) -> None:
+        """Another engine takes over from the tables."""
+        await self.engine.stop()
+
+        async def connect(account: str) -> tuple[str, Exchange]:
+            return "gate", self.exchange
+
+        self.engine = Engine(self.database, WallClock(), self.marks, connect, patience=QUICK)
+        await self.engine.start()
+
     async def processed(self, bar: int, deployment: str = "demo") -> dict[str, Any]:
         """The data of the bar's BAR_PROCESSED event, when it has happened."""
         query = select(outbox.c.data).where(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import insert
 
+from cashup.clock import WallClock
 from cashup.errors import Conflict, NotFound, UsageError
-from cashup.exchanges.paper_venue import PaperVenue
+from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.orders.journal import FenceLost
 from cashup.orders.tables import halts
-from cashup.types import OrderRequest, OrderType, Side, TimeInForce
+from cashup.types import OrderRequest, OrderType, Side, TimeInForce, Trade
 from tests.integration.trading.conftest import BTC, ETH, Desk, Prices, until
 from tests.integration.trading.faults import FaultyExchange
 
@@ -396,3 +398,66 @@ async def test_an_amendment_through_the_market_fills(desk: Desk) -> None:
     assert (order["spent"], order["reserved"]) == (D(5000), 0)
     await desk.concluded("a")
     await desk.check()
+
+
+# -- after a restart ----------------------------------------------------------------------------------------------
+
+
+async def test_a_cancel_that_was_stored_goes_on_after_a_restart(faulty: Desk, exchange: FaultyExchange) -> None:
+    ident = await resting(faulty)
+    exchange.lose_changes = 10_000
+    await faulty.cancel("c", ident)
+    await faulty.order(ident, "pending_cancel")
+    await faulty.restart()
+    assert (await faulty.order(ident))["state"] == "pending_cancel"
+    exchange.lose_changes = 0
+    await faulty.order(ident, "cancelled")
+    assert (await faulty.concluded("c"))["decisions"][0]["code"] == "cancelled"
+    await faulty.engine.ready("main")
+    await faulty.check()
+
+
+async def test_an_amendment_without_an_answer_is_read_after_a_restart(faulty: Desk, exchange: FaultyExchange) -> None:
+    ident = await resting(faulty)
+    exchange.lose_change_answers, exchange.drop_frames, exchange.break_reads = 1, True, 10_000
+    await faulty.amend("a", ident, quantity="0.2")
+    await faulty.engine.stop()
+    row = await faulty.order(ident)
+    assert (row["amending"], row["reserved"]) == ({"quantity": "0.2", "price": "40000"}, 8000)
+    exchange.break_reads = 0
+    await faulty.restart()
+    assert (await faulty.concluded("a"))["decisions"][-1]["code"] == "amended"
+    assert ((await faulty.order(ident))["quantity"], len(exchange.amended)) == (D("0.2"), 1)
+    await faulty.engine.ready("main")
+    await faulty.check()
+
+
+async def test_resting_orders_and_their_keys_outlive_a_restart(desk: Desk, venue: PaperVenue) -> None:
+    ident = await resting(desk)
+    await desk.restart()
+    await desk.engine.ready("main")
+    assert (await desk.place("bid", **BID))["orders"] == [ident]
+    await desk.submit(1, {ETH: 1.0})
+    assert D((await desk.processed(1))["cash"]) == 4000
+    venue.move(BTC, D(40_000))
+    await desk.order(ident, "filled")
+    await desk.check()
+
+
+async def test_more_filled_than_was_ordered_is_booked_and_stops_the_account(
+    desk: Desk, paper_account: PaperAccount
+) -> None:
+    """A venue that fills beyond the quantity: the money is booked, to the account itself, and nothing more is sent."""
+    ident = await resting(desk)
+    row = await desk.order(ident)
+    placed = paper_account.placed[row["exchange_order_id"]]
+    trade = Trade("9999", placed.match.id, ident, BTC, Side.BUY, D(40_000), D("0.2"), D(0), "BTC", WallClock().now())
+    paper_account.traded(replace(placed, reserved=D(8000)), trade)
+
+    async def blocked() -> Any:
+        return await desk.rows("SELECT 1 FROM account_leases WHERE state = 'blocked'")
+
+    await until(blocked)
+    fills = await desk.rows("SELECT deployment, quantity FROM fills")
+    assert [(row["deployment"], row["quantity"]) for row in fills] == [(None, D("0.2"))]
+    assert (await desk.order(ident))["traded"] == 0
