@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ random_bits: ContextVar[Callable[[int], int]] = ContextVar("random_bits", defaul
 """Where ids get their random bits from, that many at a time. A run that must repeat itself sets its own source."""
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_OURS = re.compile(f"{PREFIX}[0-7][{_ALPHABET}]{{25}}")
 
 
 def ulid(now: Millis) -> str:
@@ -30,4 +32,4 @@ def client_order_id(now: Millis) -> str:
 
 def is_ours(client_order_id: str | None) -> bool:
     """True for an id of the shape that `client_order_id` makes."""
-    return client_order_id is not None and len(client_order_id) == 28 and client_order_id.startswith(PREFIX)
+    return client_order_id is not None and _OURS.fullmatch(client_order_id) is not None

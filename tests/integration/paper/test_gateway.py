@@ -16,9 +16,10 @@ from cashup.settings import Settings
 from cashup.simulator.server import Simulator
 from cashup.trading.desks import Funding
 from cashup.trading.intents import parse_request
-from cashup.trading.invariants import venue_violations, violations
 from cashup.types import Mode
 from tests.contract.conftest import BTC, start_simulator
+from tests.faults.checker import Checker
+from tests.faults.venue_book import port_book
 from tests.integration.trading.conftest import Desk, deploy
 
 D = Decimal
@@ -49,8 +50,7 @@ async def connect(gateway: Gateway) -> tuple[str, Any]:
 async def check(gateway: Gateway) -> None:
     """The books are right, and are what the paper venue says."""
     _, exchange = await connect(gateway)
-    assert await violations(gateway.database, "toy") == []
-    assert await venue_violations(gateway.database, "toy", exchange, [BTC]) == []
+    assert await Checker(gateway.database, "toy", lambda: port_book(exchange, [BTC])).check_at_rest() == []
 
 
 async def test_a_deployment_goes_on_after_a_restart(

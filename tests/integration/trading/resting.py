@@ -8,8 +8,10 @@ from decimal import Decimal
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cashup.events import EventKind
 from cashup.orders.ids import client_order_id
 from cashup.orders.tables import order_events, orders
+from cashup.storage.outbox import emit
 from cashup.trading import tables
 from cashup.types import Symbol
 from tests.integration.trading.conftest import BTC
@@ -36,6 +38,7 @@ async def leave_limits(
     books = tables.books.c
     async with database.begin() as connection:
         await connection.execute(insert(tables.intents).values(intent))
+        await emit(connection, "deployment:demo", EventKind.INTENT_ACCEPTED, {"key": key, "bar": bar}, 0)
         await connection.execute(insert(orders), [order | {"client_order_id": ident} for ident in ids])
         for ident in ids:
             began = {"client_order_id": ident, "account": "main", "at": 1, "event": "created", "actor": "test"}

@@ -8,7 +8,8 @@ from decimal import Decimal
 import pytest
 
 from cashup.errors import Unavailable
-from cashup.trading.invariants import venue_violations
+from tests.faults import rules
+from tests.faults.checker import Checker
 from tests.integration.trading.conftest import BTC, ETH, Desk, until
 from tests.integration.trading.faults import FaultyExchange
 
@@ -123,4 +124,6 @@ async def test_a_fill_of_an_order_that_was_held_to_be_absent_stops_the_account(
     await faulty.engine.ready("main")
     await faulty.submit(3, {BTC: 0.0})
     await faulty.processed(3)
-    assert await venue_violations(faulty.database, "main", exchange, [BTC]) == []
+    checker = Checker(faulty.database, "main", faulty.book)
+    money = [rules.i01_each_venue_order_is_one_claim, rules.i09_at_rest_the_ledger_is_what_the_exchange_holds]
+    assert await checker.check(money) == []  # that the step has two orders on the venue now is what stopped it

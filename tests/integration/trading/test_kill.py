@@ -15,15 +15,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cashup.exchanges.gate import Credentials, GateExchange
 from cashup.exchanges.rules import gate_market
 from cashup.simulator.accounts import Account
 from cashup.simulator.server import Simulator
 from cashup.simulator.tape import Tape
 from cashup.simulator.venue import Venue
 from cashup.strategies.bars import Bars
-from cashup.trading.invariants import venue_violations, violations
+from tests.faults.checker import Checker
 from tests.faults.proxy import DOWN, Proxy
+from tests.faults.venue_book import VenueBook, simulator_book
 from tests.integration.trading.conftest import BTC, ETH, Prices, deploy, until
 
 ROOT = Path(__file__).parents[3]
@@ -55,10 +55,12 @@ class Stage:
         """One order per side and symbol that was asked for, and every invariant holds."""
         placed = [(order.match.side, order.pair) for order in self.simulator.venue.orders.values()]
         assert placed == [("buy", "BTC_USDT"), ("sell", "BTC_USDT"), ("buy", "ETH_USDT")]
-        assert await violations(self.database, "main") == []
-        exchange = GateExchange(Credentials(self.account.key, self.account.secret), base_url=self.simulator.url)
-        assert await venue_violations(self.database, "main", exchange, [BTC, ETH]) == []
-        await exchange.close()
+        checker = Checker(self.database, "main", self.book, secrets=[self.account.key, self.account.secret])
+        assert await checker.check_at_rest() == []
+
+    async def book(self) -> VenueBook:
+        """What the simulator holds of the account."""
+        return simulator_book(self.simulator.control.book(), "main", self.simulator.limits.violations)
 
 
 def bars() -> Bars:

@@ -131,7 +131,7 @@ async def leave_behind(desk: Desk, state: str, expires_at: int) -> None:
     order |= {"side": "buy", "type": "market", "cost": cost, "time_in_force": "ioc", "state": state, "fees": {}}
     order |= {"reserved_asset": "USDT", "reserved": cost, "limits": {}, "created_at": 0, "updated_at": 0}
     if state == "sending":
-        order |= {"claimed_at": 1, "send_before": 1}
+        order |= {"claimed_at": WallClock().now(), "send_before": 1}
     entry = {"transaction": "T", "account": "main", "deployment": "demo", "asset": "USDT", "cause": ident, "at": 1}
     moved = [entry | {"kind": "cash", "amount": -cost}, entry | {"kind": "reserved", "amount": cost}]
     event = {"client_order_id": ident, "account": "main", "at": 0, "event": "created", "actor": "test"}
@@ -142,6 +142,7 @@ async def leave_behind(desk: Desk, state: str, expires_at: int) -> None:
         await connection.execute(insert(orders).values(order))
         await connection.execute(insert(tables.ledger_entries), moved)
         await connection.execute(update(tables.books).values(cash=cost, reserved=cost, decided=1))
+        await emit(connection, "deployment:demo", EventKind.INTENT_ACCEPTED, {"key": "1", "bar": 1}, 0)
 
 
 async def test_one_gateway_trades_an_account(desk: Desk) -> None:
