@@ -19,6 +19,20 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from cashup.errors import IntegrityError
+from cashup.orders.facts import (
+    AmendAnswered,
+    AmendLapsed,
+    AmendRequested,
+    CancelAnswered,
+    CancelRefused,
+    CancelRequested,
+    Claimed,
+    Event,
+    Lapsed,
+    ProvenAbsent,
+    Terms,
+    Wish,
+)
 from cashup.types import (
     MONEY,
     ZERO,
@@ -35,78 +49,21 @@ from cashup.types import (
     Trade,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """The send claim is committed: from here on the order may have reached the venue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lapsed:
-    """The order was never sent and its time has passed."""
-
-    reason: str = "not sent in time"
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenAbsent:
-    """The resolver's proof: complete scans after the fence found no trace of the order."""
-
-    reason: str = "two complete scans found no trace"
-
-
-@dataclass(frozen=True, slots=True)
-class CancelRequested:
-    """The order shall end. One that was not sent yet ends at once; one that may be on the venue is cancelled there."""
-
-    reason: str = "cancelled before it was sent"
-
-
-@dataclass(frozen=True, slots=True)
-class CancelAnswered:
-    """What came back for a cancel that was written. Only the order itself tells whether it ended."""
-
-    answer: SendResult
-
-
-@dataclass(frozen=True, slots=True)
-class CancelRefused:
-    """The venue does not take the cancel, however often it is asked; the order stays as it is."""
-
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What an amendment changes: the whole quantity, filled part included (base currency), and the limit price."""
-
-    quantity: Decimal
-    price: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class AmendRequested:
-    """A resting order shall have these terms."""
-
-    terms: Terms
-
-
-@dataclass(frozen=True, slots=True)
-class AmendAnswered:
-    """What came back for an amendment that was written."""
-
-    answer: SendResult
-
-
-@dataclass(frozen=True, slots=True)
-class AmendLapsed:
-    """The amendment was not sent in time, or the venue still shows the old terms when it can no longer take it."""
-
-    reason: str = "the amendment did not reach the venue in time"
-
-
-Wish = CancelRequested | CancelAnswered | CancelRefused | AmendRequested | AmendAnswered | AmendLapsed
-Event = Claimed | Lapsed | ProvenAbsent | Wish | SendResult | OrderReport | Trade
+__all__ = [
+    "AmendAnswered",
+    "AmendLapsed",
+    "AmendRequested",
+    "CancelAnswered",
+    "CancelRefused",
+    "CancelRequested",
+    "Claimed",
+    "Event",
+    "Lapsed",
+    "Order",
+    "ProvenAbsent",
+    "Terms",
+    "apply",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +238,9 @@ def _unamended(order: Order, reason: str) -> Order:
 def _settled_terms(order: Order) -> Order:
     """Without the amendment that was on its way; it stands when more is filled than the old terms allow."""
     wish = order.amending
-    if wish is not None and order.quantity is not None and order.filled > order.quantity:
+    if wish is None:
+        return order
+    if order.quantity is not None and order.filled > order.quantity:
         return replace(order, quantity=wish.quantity, price=wish.price, amending=None)
     return replace(order, amending=None)
 
