@@ -36,6 +36,7 @@ from cashup.trading.deployments import Deployments
 from cashup.trading.engine import Engine
 from cashup.trading.halts import Halts
 from cashup.trading.kill import KillSwitch
+from cashup.trading.risk_limits import RiskLimits
 from cashup.types import Mode, Symbol
 from cashup.users.accounts import Account, Accounts
 from cashup.users.passwords import Passwords
@@ -62,6 +63,7 @@ class Gateway:
     deployments: Deployments
     halts: Halts
     kills: KillSwitch
+    risk_limits: RiskLimits
     relay: Relay
     events: Events
     lag: LoopLag
@@ -121,6 +123,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             deployments=Deployments(database, engine, tokens, clock, relay.wake),
             halts=halts,
             kills=KillSwitch(database, clock, halts, engine.sweep),
+            risk_limits=RiskLimits(database, clock, halts),
             relay=relay,
             events=events,
             lag=lag,

@@ -199,6 +199,22 @@ class Client:
         """Wish the deployment to stop."""
         return cast(Row, self._call("POST", f"/deployments/{quote(name)}/stop"))
 
+    def risk(self) -> list[Row]:
+        """Every deployment's state, limits and their use, losses and pauses."""
+        return cast(list[Row], self._call("GET", "/risk"))
+
+    def risk_limits(self) -> list[Row]:
+        """The limits of accounts and users."""
+        return cast(list[Row], self._call("GET", "/risk/limits"))
+
+    def put_risk_limits(self, scope: str, name: str, limits: Mapping[str, Any]) -> None:
+        """Set all limits of an account or a user."""
+        self._call("PUT", f"/risk/limits/{quote(scope)}/{quote(name)}", limits)
+
+    def clear_latch(self, scope: str, name: str, code: str) -> None:
+        """Lift what a loss has latched; losses are measured from now on."""
+        self._call("DELETE", "/risk/latches", params={"scope": scope, "name": name, "code": code})
+
     def halts(self) -> list[Row]:
         """Every halt that is latched."""
         return cast(list[Row], self._call("GET", "/halts"))

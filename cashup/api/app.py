@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from cashup.api import accounts, auth, deployments, errors, halts, health, market, orders, settings, trading, ws
+from cashup.api import accounts, auth, deployments, errors, halts, health, market, orders, risk, settings, trading, ws
 from cashup.bootstrap import Gateway
 
 SECTIONS = {
@@ -34,7 +34,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     errors.install(app)
     health.install(app)
-    for module in (auth, accounts, deployments, halts, orders, trading, market, settings):
+    for module in (auth, accounts, deployments, halts, orders, risk, trading, market, settings):
         app.include_router(module.router, prefix="/api/v1")
     app.include_router(ws.router)
     return app

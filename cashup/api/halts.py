@@ -51,21 +51,21 @@ async def kill(body: KillBody, claims: Trader, gateway: GatewayParts) -> dict[st
 
     You may kill what is yours; an admin may kill all of it.
     """
-    await _require_own(claims, gateway, body.scope, body.name)
+    await require_own(claims, gateway, body.scope, body.name)
     return await gateway.kills.kill(Kill(**body.model_dump()), by=claims.subject)
 
 
 @router.delete("/kills", status_code=204)
 async def unkill(scope: Scope, claims: Trader, gateway: GatewayParts, name: Name = "") -> None:
     """Lift a kill: orders pass again, unless another halt holds them back."""
-    await _require_own(claims, gateway, scope, name)
+    await require_own(claims, gateway, scope, name)
     await gateway.kills.unkill(scope, name, by=claims.subject)
 
 
 @router.post("/deployments/{name}/flatten", status_code=202)
 async def flatten(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """Cancel what rests of a deployment and sell what it holds. It may buy again when its strategy says so."""
-    await _require_own(claims, gateway, Scope.DEPLOYMENT, name)
+    await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     return await gateway.kills.flatten(name, by=claims.subject)
 
 
@@ -75,7 +75,7 @@ async def flattening(name: str, claims: Reader, gateway: GatewayParts) -> dict[s
     return await gateway.kills.flattening(name)
 
 
-async def _require_own(claims: Claims, gateway: Gateway, scope: Scope, name: str) -> None:
+async def require_own(claims: Claims, gateway: Gateway, scope: Scope, name: str) -> None:
     """Raise Forbidden unless it belongs to the person who asks, or an admin asks."""
     if claims.role.covers(Role.ADMIN):
         return

@@ -26,6 +26,9 @@ def replay(
     decisions: Annotated[
         str, typer.Option(help="window: ask the strategy bar by bar, as live; frame: once for all bars, faster")
     ] = "window",
+    limits: Annotated[
+        Path | None, typer.Option(help="a deployment's file: its limits and protections hold on the venue")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Drive a notebook's strategy bar by bar through the code that trades live, and compare with its backtest.
@@ -37,8 +40,9 @@ def replay(
     Exit code 1 when replay and backtest differ.
     """
     import json
+    from dataclasses import replace
 
-    from cashup.clock import WallClock
+    from cashup.clock import WallClock, timeframe_millis
     from cashup.errors import UsageError
     from cashup.markets.lake import Lake
     from cashup.research.replay import replay_report
@@ -46,6 +50,8 @@ def replay(
     from cashup.settings import load_settings
     from cashup.strategies.notebook import load_strategy, notebook_hash
     from cashup.strategies.registry import new_run_id
+    from cashup.trading.rules import NO_RULES, Rules
+    from cashup.workers.deployment import read_file
 
     if decisions not in ("window", "frame"):
         raise UsageError(f"--decisions is window or frame; it is {decisions!r}")
@@ -57,7 +63,10 @@ def replay(
         run_id=new_run_id(now),
     )
     strategy = load_strategy(notebook, params)
-    report = replay_report(strategy, Lake(settings.lake_path), spec, decisions=decisions)  # type: ignore[arg-type]
+    length = timeframe_millis(strategy.timeframe)
+    rules = NO_RULES if limits is None else replace(Rules.of(read_file(limits)), timeframe=length)
+    lake = Lake(settings.lake_path)
+    report = replay_report(strategy, lake, spec, decisions=decisions, rules=rules)  # type: ignore[arg-type]
     output = settings.home_path / "runs" / str(spec.run_id) / "replay.json"
     document = report.to_json() | {
         "notebook_hash": notebook_hash(notebook),

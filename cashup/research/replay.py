@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cashup.clock import isoformat
 from cashup.markets.lake import Lake
 from cashup.research.backtest import Backtest, backtest, bars_of, rates_of
 from cashup.research.history import priced, waiting
@@ -21,6 +22,7 @@ from cashup.strategies.bars import Bars
 from cashup.strategies.strategy import Strategy
 from cashup.trading.parity import Line, Parity, Record, compare
 from cashup.trading.replay import Decisions, Replayed, ask, ask_levels, exact, replay
+from cashup.trading.rules import NO_RULES, Rules
 from cashup.types import MONEY, Market, Side, Symbol
 
 TOLERANCE = Decimal("1e-9")
@@ -71,7 +73,8 @@ class ReplayReport:
         """The replay's figures, then `backtest`, `parity`, `venue` and `rounding`; money as text, ratios as numbers.
 
         `parity`: equal, matched, differences, first_differences, equity_difference (replay / backtest - 1).
-        `venue`: final_equity, orders, balances per asset, and how often each risk decision was taken.
+        `venue`: final_equity, orders, balances per asset, how often each risk decision was taken, and the limits on
+        losses that were reached (`breaches`).
         `rounding`: cost in quote currency and as a ratio.
         """
         venue = self.venue.exact
@@ -92,6 +95,7 @@ class ReplayReport:
                 "orders": len(venue.orders),
                 "balances": {asset: str(amount) for asset, amount in sorted(venue.balances.items())},
                 "decisions": dict(sorted(Counter(decision.code for _, decision in venue.decisions).items())),
+                "breaches": [{"at": at, "code": one.code, "reason": one.reason} for at, one in venue.breaches],
             },
             "rounding": {"cost": str(self.rounding_cost), "cost_ratio": float(self.rounding_cost_ratio)},
         }
@@ -107,13 +111,17 @@ class ReplayReport:
                 "with the venue's lots, ticks and minimums:",
                 f"  {len(venue.orders)} orders, final equity {venue.final_equity:.2f}; "
                 f"rounding costs {self.rounding_cost:.2f} ({self.rounding_cost_ratio:.4%})",
+                *(f"  {isoformat(at)} {one.code}: {one.reason}" for at, one in venue.breaches),
             ]
         )
 
 
-def replay_report(strategy: Strategy, lake: Lake, spec: RunSpec, *, decisions: Decisions = "window") -> ReplayReport:
+def replay_report(
+    strategy: Strategy, lake: Lake, spec: RunSpec, *, decisions: Decisions = "window", rules: Rules = NO_RULES
+) -> ReplayReport:
     """Backtest and replay `strategy` on the bars that `spec` names.
 
+    `rules` hold in the replay on the venue only: a backtest knows no limits, and the first replay must agree with it.
     Raises DataError when the lake lacks bars, NotebookError for a target that breaks the contract.
     """
     bars = bars_of(strategy, spec, lake)
@@ -123,19 +131,20 @@ def replay_report(strategy: Strategy, lake: Lake, spec: RunSpec, *, decisions: D
     targets = waiting(ask(strategy, bars, decisions), bars, strategy.warmup)
     levels = ask_levels(strategy, bars, decisions)
 
-    def on(markets: Mapping[Symbol, Market]) -> Replayed:
+    def on(markets: Mapping[Symbol, Market], rules: Rules = NO_RULES) -> Replayed:
         return replay(
             strategy,
             shown,
             markets,
             capital=exact(spec.capital),
             slippage=exact(spec.slippage),
+            rules=rules,
             decisions=targets,
             levels=levels,
             funding=funding,
         )
 
-    ideal, venue = on(ideal_markets(strategy, spec)), on(venue_markets(lake, strategy, spec))
+    ideal, venue = on(ideal_markets(strategy, spec)), on(venue_markets(lake, strategy, spec), rules)
     parity = compare(backtest_record(tested, bars), Record.of("replay", ideal), tolerance=TOLERANCE)
     return ReplayReport(tested, Replay(strategy, shown, ideal), Replay(strategy, shown, venue), parity)
 

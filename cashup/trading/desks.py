@@ -101,7 +101,7 @@ class Desks:
             self.desks = await load_desks(connection, self.account, now)
             await self.oversight.load(connection, self.desks, now)
             self.free = await load_free(connection, self.account)
-            self.external = await load_external(connection, self.account)
+            self.oversight.external = self.external = await load_external(connection, self.account)
         self._known.clear()
         for record in self.unsettled():
             self._remember(record)
@@ -158,7 +158,8 @@ class Desks:
         for record in turn.new_orders.values():
             self._remember(record)
         if turn.external:
-            self.external = {ident: o for ident, o in self.external.items() if not o.order.state.terminal}
+            open_ = {ident: one for ident, one in self.external.items() if not one.order.state.terminal}
+            self.oversight.external = self.external = open_
 
     # -- what people and strategies ask for -----------------------------------------------------------------------
 

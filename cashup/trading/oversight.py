@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cashup.orders.record import Record
+from cashup.orders.state import Order
 from cashup.orders.tables import orders
 from cashup.strategies.limits import NO_LIMITS, Limits
+from cashup.trading.external import ExternalOrder
 from cashup.trading.halts import Halt, Scope, effective
 from cashup.trading.loss_watch import Equity
 from cashup.trading.prices import Prices
@@ -37,6 +40,7 @@ class Oversight:
     def __init__(self, account: str, prices: Prices) -> None:
         self.account = account
         self._prices = prices
+        self.external: Mapping[str, ExternalOrder] = {}
         self._desks: Mapping[str, Desk] = {}
         self._made: deque[tuple[Millis, str]] = deque()
         self._halts: Mapping[str, list[Halt]] = {}
@@ -135,13 +139,23 @@ class Oversight:
             yield Allowance(
                 name=f"account {self.account}",
                 limits=of_account,
-                exposure=exposure_of((one for one in self._desks.values() if one.quote == desk.quote), price),
+                exposure=self._of_account(desk.quote, price),
                 recent=self._recent(now),
-                open=sum(len(one.records) for one in self._desks.values()),
+                open=sum(len(one.records) for one in self._desks.values()) + len(self.external),
                 stale_after=of_account.stale_after(None),
             )
         if (of_user := self._limits.get((Scope.USER, owner))) is not None:
             yield Allowance(f"user {owner}", of_user, stale_after=of_user.stale_after(None))
+
+    def _of_account(self, quote: str, price: Callable[[Desk, Symbol], Decimal]) -> Exposure:
+        """What the deployments in one currency have together, and what somebody else's open buys may add."""
+        exposure = exposure_of((one for one in self._desks.values() if one.quote == quote), price)
+        buys = dict(exposure.buys)
+        for order in (one.order for one in self.external.values()):
+            if order.side is Side.BUY and order.symbol.partition("/")[2] == quote:
+                left = _left(order, self._prices.of(order.symbol) or ZERO)
+                buys[order.symbol] = buys.get(order.symbol, ZERO) + left
+        return replace(exposure, buys=buys)
 
     def _recent(self, now: Millis, deployment: str | None = None) -> int:
         """The orders of the last minute, of one deployment or of all."""
@@ -177,13 +191,12 @@ def exposure_of(desks: Iterable[Desk], price_of: Callable[[Desk, Symbol], Decima
         for record in desk.records.values():
             order = record.order
             if order.side is Side.BUY:
-                buys[order.symbol] = buys.get(order.symbol, ZERO) + _left(record, price_of(desk, order.symbol))
+                buys[order.symbol] = buys.get(order.symbol, ZERO) + _left(order, price_of(desk, order.symbol))
     return Exposure(equity, values, buys)
 
 
-def _left(record: Record, price: Decimal) -> Decimal:
+def _left(order: Order, price: Decimal) -> Decimal:
     """What an order may still buy for, in quote currency; one whose fate is unknown is fully open."""
-    order = record.order
     if order.cost is not None:
         return max(order.cost - order.spent, ZERO)
     return max((order.quantity or ZERO) - order.filled, ZERO) * (order.price or price)

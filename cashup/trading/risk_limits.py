@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -29,13 +28,10 @@ _OF_ACCOUNTS = set(Limits.model_fields) - {"stale_bars"}
 class RiskLimits:
     """The limits beyond those of deployments, in one database."""
 
-    def __init__(
-        self, database: AsyncEngine, clock: Clock, halts: Halts, changed: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, database: AsyncEngine, clock: Clock, halts: Halts) -> None:
         self._database = database
         self._clock = clock
         self._halts = halts
-        self._changed = changed
 
     async def all(self) -> list[dict[str, Any]]:
         """Every account's and user's limits, with who set them and when."""
@@ -55,7 +51,6 @@ class RiskLimits:
                 values = {"scope": scope.value, "name": name, "limits": row, "by": by, "updated_at": now}
                 await connection.execute(insert(risk_limits).values(values))
             await record(connection, at=now, subject=by, action="risk.limits", target=f"{scope}:{name}", detail=row)
-        self._changed()
 
     async def clear(self, scope: Scope, name: str, code: str, *, by: str) -> None:
         """Lift what a loss, or anything but a kill, has latched; what was lost so far does not count any more.
@@ -68,7 +63,6 @@ class RiskLimits:
         baseline = {DAILY_LOSS: {"opened": worths.c.value}, MAX_DRAWDOWN: {"peak": worths.c.value}}.get(code)
         also = [] if baseline is None else [update(worths).where(mine).values(baseline)]
         await self._halts.lift(scope, name, code, by=by, also=also)
-        self._changed()
 
 
 def check_scope(scope: Scope, limits: Limits) -> None:
@@ -92,18 +86,6 @@ async def read_limits(
     )
     rows = (await connection.execute(select(risk_limits).where(concerned))).mappings()
     return {(Scope(row["scope"]), row["name"]): Limits.model_validate(row["limits"]) for row in rows}
-
-
-def parse_limits(row: dict[str, Any]) -> Limits:
-    """Limits from what a person wrote. Raises UsageError with what is wrong."""
-    try:
-        return Limits.model_validate(row)
-    except ValidationError as error:
-        mistake = error.errors()[0]
-        name = ".".join(str(part) for part in mistake["loc"])
-        if mistake["type"] == "extra_forbidden":
-            raise UsageError(f"{name} is no limit; choose one of: {', '.join(Limits.model_fields)}") from None
-        raise UsageError(f"{name}: {mistake['msg'].removeprefix('Value error, ')}") from None
 
 
 def _an(scope: Scope) -> str:

@@ -470,3 +470,36 @@ async def test_a_worker_places_amends_and_cancels_its_own_orders(url: str, api: 
         await socket.send(frame)
         assert (await receive(socket, "intent.refused"))["key"] == frame["key"]
     await socket.close()
+
+
+async def test_limits_are_shown_with_their_use_and_set_by_whom_they_concern(
+    api: Api, gateway: Gateway, worker: dict[str, Any]
+) -> None:
+    tom, eva = await login(api, gateway, "tom", Role.TRADER), await login(api, gateway, "eva", Role.VIEWER)
+    spec = {"notebook": "x.ipynb", "account": "demo", "capital": "1000", "symbols": [BTC, ETH], "timeframe": "1h"}
+    limited = spec | {"limits": {"max_open_orders": 3, "max_drawdown": 0.5}}
+    limited |= {"protections": [{"method": "CooldownPeriod", "stop_duration_candles": 1}]}
+    stored = await api.ok("PUT", "/deployments/demo", limited)
+    assert stored["limits"] == {"max_open_orders": 3, "max_drawdown": "0.5"}
+    assert stored["spec"]["protections"] == [{"method": "CooldownPeriod", "stop_duration_candles": 1}]
+    path = "/risk/limits/account/demo"
+    assert (await api("PUT", path, {"max_open_orders": 5}, token=tom)).status_code == 403
+    assert (await api("PUT", "/risk/limits/user/tom", {"max_drawdown": "0.1"}, token=tom)).status_code == 403
+    assert (await api("PUT", path, {"max_open_order": 5})).status_code == 422
+    assert (await api("PUT", "/risk/limits/account/nobody", {"max_open_orders": 5})).status_code == 404
+    assert (await api("PUT", path, {"max_open_orders": 5})).status_code == 204
+    assert [row["limits"] for row in await api.ok("GET", "/risk/limits")] == [{"max_open_orders": 5}]
+    async with asyncio.timeout(20):
+        while len((await api.ok("GET", "/risk"))[0]["limits"]) < 2:
+            await asyncio.sleep(0.05)
+    row = (await api("GET", "/risk", token=eva)).json()[0]
+    assert (row["deployment"], row["state"], row["live"], row["halts"], row["pauses"]) == (
+        "demo",
+        "active",
+        True,
+        [],
+        [],
+    )
+    assert [one["of"] for one in row["limits"]] == ["deployment demo", "account demo"]
+    assert row["limits"][0]["used"]["equity"] == "1000"
+    assert (await api("DELETE", "/risk/latches?scope=deployment&name=demo&code=max_drawdown")).status_code == 404

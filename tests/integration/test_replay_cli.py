@@ -96,3 +96,17 @@ def test_what_cannot_be_replayed_is_one_sentence_and_leaves_nothing(
     assert hint in err
     assert err.count("\n") == 1
     assert not (tmp_path / "home" / "runs").exists()
+
+
+def test_the_limits_of_a_deployment_hold_on_the_venue_only(cashup: Cashup, tmp_path: Path):
+    file = tmp_path / "live" / "sma.toml"
+    file.parent.mkdir()
+    file.write_text(
+        f'notebook = "{SMA}"\naccount = "demo"\ncapital = "10000"\n[limits]\nmax_order_notional = "500"\n'
+        "max_drawdown = 0.0001\n"
+    )
+    document = replayed(cashup, "-p", "fast", 5, "-p", "slow", 20, "--limits", file)
+    assert document["parity"]["equal"] is True
+    assert document["venue"]["decisions"]["max_order_notional"] > 0
+    assert [one["code"] for one in document["venue"]["breaches"]] == ["max_drawdown"]
+    assert document["venue"]["decisions"]["reducing"] > 0
