@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from cashup.exchanges.gate_outcome import ENDED_AT_ENTRY, REFUSED, Reply, classify
+from cashup.exchanges.gate_outcome import ENDED_AT_ENTRY, GONE, REFUSED, Reply, classify, classify_change
 from cashup.exchanges.gate_rows import order_report
 from cashup.types import OrderReport, ResultClass, Symbol
 
@@ -130,3 +130,35 @@ def test_accepted_carries_the_order_and_refused_the_reason() -> None:
     assert (accepted.exchange_order_id, accepted.filled, accepted.done) == ("42", Decimal(2), True)
     refusal = classify(refused("BALANCE_NOT_ENOUGH"), read, OURS)
     assert (refusal.label, refusal.message, refusal.report) == ("BALANCE_NOT_ENOUGH", "because", None)
+
+
+CHANGES = [
+    (Reply(False, error="connection refused"), NOT_SENT),
+    (Reply(True, error="timeout"), UNKNOWN),
+    (refused("REQUEST_EXPIRED"), NO),
+    (refused("TOO_MANY_REQUESTS", 429), NO),
+    (refused("INVALID_PRECISION"), NO),
+    (refused("BALANCE_NOT_ENOUGH"), NO),
+    (refused("SOMETHING_NEW"), UNKNOWN),
+    (refused("POC_FILL_IMMEDIATELY"), UNKNOWN),
+    (refused("INTERNAL", 500), UNKNOWN),
+    (answer(404, b"<html>not here</html>"), UNKNOWN),
+    (answer(200, row(status="cancelled", left="2", filled_amount="0", finish_as="cancelled")), ACCEPTED),
+    (answer(200, row(status="open", left="2", filled_amount="0", finish_as="open")), ACCEPTED),
+    (answer(200, row(id="43", text="t-another")), UNKNOWN),
+    (answer(200, b"done"), UNKNOWN),
+    (answer(202, row()), UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("reply", "expected"), CHANGES)
+@pytest.mark.parametrize("order", ["42", OURS])
+def test_class_of_a_cancel_or_an_amendment(reply: Reply, expected: ResultClass, order: str) -> None:
+    assert classify_change(reply, read, order).result is expected
+
+
+@pytest.mark.parametrize("label", sorted(GONE))
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_label_that_says_the_order_is_gone_proves_nothing(label: str, status: int) -> None:
+    found = classify_change(refused(label, status), read, "42")
+    assert (found.result, found.label, found.report) == (UNKNOWN, label, None)

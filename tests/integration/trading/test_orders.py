@@ -400,6 +400,20 @@ async def test_an_amendment_through_the_market_fills(desk: Desk) -> None:
     await desk.check()
 
 
+async def test_a_halt_holds_an_amendment_back_but_not_a_cancel(faulty: Desk, exchange: FaultyExchange) -> None:
+    ident = await resting(faulty)
+    halt = {"scope": "account", "name": "main", "code": "kill", "state": "reducing", "reason": "x", "by": "x"}
+    halt["at"] = WallClock().now()
+    async with faulty.database.begin() as connection:
+        await connection.execute(insert(halts).values(halt))
+    await faulty.amend("a", ident, quantity="0.2")
+    await faulty.cancel("c", ident)
+    await faulty.order(ident, "cancelled")
+    assert (exchange.amended, len(exchange.cancelled)) == ([], 1)
+    assert (await faulty.concluded("a"))["decisions"][-1]["code"] == "too_late"
+    await faulty.check()
+
+
 # -- after a restart ----------------------------------------------------------------------------------------------
 
 
