@@ -37,7 +37,7 @@ class EventKind(StrEnum):
     """The intent of this bar is decided and every order it made is terminal and booked.
     data: deployment, bar, equity, cash, positions"""
     ACCOUNT_CHANGED = "account_changed"
-    """data: account, state, message"""
+    """data: account, state, message, and after a comparison with the venue its differences"""
     HALT_CHANGED = "halt_changed"
     """A halt was latched or lifted, on the stream of every deployment and account that it concerns.
     data: scope, name, code, state (`active` when it was lifted), reason, by, at"""

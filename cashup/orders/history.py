@@ -82,6 +82,9 @@ def _detail(event: Event) -> dict[str, Any]:
     if isinstance(event, CancelAnswered | AmendAnswered):
         event = event.answer
     said = {f.name: getattr(event, f.name) for f in fields(event)}
+    answer = said.pop("answer", None)
+    if isinstance(answer, SendResult):
+        said |= {f.name: getattr(answer, f.name) for f in fields(answer)}
     wire = said.pop("wire", None)
     return said | (_wire(wire) if isinstance(wire, Wire) else {})
 

@@ -131,6 +131,7 @@ ADD_FILLS = Write(
     ),
 )
 APPLIED = Write("applied", inbox, ("applied",), keys=("id",), mode="update")
+SURVEYED = Write("surveyed", account_leases, ("surveyed_at",), keys=("account",), mode="update")
 _EVENTS = ("stream", "kind", "at", "data")
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -105,14 +107,20 @@ class Lease:
         """Let another gateway have it at once."""
         await self._update(expires=0)
 
-    async def mark(self, state: AccountState, message: str, clock: Clock) -> None:
-        """Set the account's state, which the send claim checks, and tell about it."""
+    async def mark(
+        self, state: AccountState, message: str, clock: Clock, comparison: Mapping[str, Any] | None = None
+    ) -> None:
+        """Set the account's state, which the send claim checks, and what was compared, and tell about it."""
         async with transaction(self._engine) as connection:
             mine = (account_leases.c.account == self.account) & (account_leases.c.fence == self.fence)
             changed = update(account_leases).where(mine).values(state=state.value, message=message)
+            if comparison is not None:
+                changed = changed.values(comparison=dict(comparison))
             if (await connection.execute(changed)).rowcount == 0:
                 raise self._lost()
-            data = {"account": self.account, "state": state.value, "message": message}
+            data: dict[str, Any] = {"account": self.account, "state": state.value, "message": message}
+            if comparison is not None:
+                data["differences"] = comparison["differences"]
             await emit(connection, f"account:{self.account}", EventKind.ACCOUNT_CHANGED, data, clock.now())
 
     async def _update(self, **values: object) -> None:

@@ -12,7 +12,8 @@ class Patience:
     """`fence`: how long after the claim the venue may still take the order; it refuses what it receives later.
     `margin`: how long after the fence a request may still be on its way into the venue's books. `apart`: the time
     between the two scans that prove absence. `trades`: how long the stream may take to bring an order's trades before
-    they are read. `retry`: the pause before an order that the venue never had is made again.
+    they are read. `retry`: the pause before an order that the venue never had is made again. `survey`: the time between
+    two comparisons with the venue while all is well. `quiet`: how long after the last fill one is made early.
     """
 
     fence: Millis = 5_000
@@ -20,3 +21,5 @@ class Patience:
     apart: Millis = 3_000
     trades: Millis = 50
     retry: Millis = 1_000
+    survey: Millis = 60_000
+    quiet: Millis = 5_000

@@ -28,11 +28,14 @@ account_leases = Table(
     Column("message", Text, nullable=False, server_default=""),
     Column("halts", BigInteger, nullable=False, server_default=text("0")),
     moment("opened_at", nullable=True),
+    moment("surveyed_at", nullable=True),
+    json_column("comparison", nullable=True),
     CheckConstraint("state IN ('reconciling', 'ready', 'blocked')", name="state"),
 )
 """One row per account that was ever traded: the holder's fence is checked in every write. `opened_at` is the time at
-which the balances that were there before us were booked. `halts` grows with every halt that concerns the account: a
-claim that began before the halt sees that it did, and claims nothing."""
+which the balances that were there before us were booked; everything that happened on the venue before `surveyed_at` is
+booked, and `comparison` is what the last comparison with it found. `halts` grows with every halt that concerns the
+account: a claim that began before the halt sees that it did, and claims nothing."""
 
 halts = Table(
     "halts",

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock
-from cashup.errors import CashUpError, Conflict, ExchangeTransient, NotFound, Unavailable, UsageError
+from cashup.errors import CashUpError, Conflict, ExchangeError, ExchangeTransient, NotFound, Unavailable, UsageError
 from cashup.exchanges.base import Exchange
 from cashup.orders.inbox import Inbox
 from cashup.orders.journal import FenceLost, Journal
@@ -32,11 +32,10 @@ from cashup.trading.halts import CONTRADICTION, Halts, Scope
 from cashup.trading.loss_watch import LossWatch
 from cashup.trading.mailbox import Mailbox
 from cashup.trading.prices import Marks, Prices
-from cashup.trading.reconciliation import abandoned, accept, compare, missed, open_account, uncovered
+from cashup.trading.reconciliation import Comparison, Reconciler, abandoned, accept, uncovered
 from cashup.trading.risk import TradingState
 from cashup.trading.stream import AccountStream
 from cashup.trading.sweep import Sweeper
-from cashup.types import OrderState
 
 log = structlog.get_logger()
 
@@ -45,13 +44,10 @@ _TAKE_SECONDS = 0.5
 _AGAIN_SECONDS = 0.5
 _AGAIN_AT_MOST_SECONDS = 5.0
 _BLOCKED_SECONDS = 30.0
-_WATCH_SECONDS = 1.0
 _CONNECT_SECONDS = 20.0
-_SETTLE_SECONDS = 0.2
-_COMPARISONS = 5
+_WATCH_SECONDS = 1.0
 
 Work = Callable[[Desks], Awaitable[Any]]
-_OPEN_ENDED = (OrderState.SENDING, OrderState.UNKNOWN)
 _EXPECTED = (Conflict, NotFound, UsageError, FenceLost)
 """Answers to whoever asked; the account is none the worse for them."""
 
@@ -98,7 +94,7 @@ class AccountActor:
         self._sweeper = Sweeper(account, exchange, engine, clock, self._mailbox.put, self._flatten)
         self._errands = Errands(exchange, clock, patience, self._mailbox.put)
         self._calls: deque[_Call] = deque()
-        self._behind = False
+        self._behind: str | None = None
         self._failures = 0
         self._accepting: tuple[str, asyncio.Future[None]] | None = None
 
@@ -162,13 +158,15 @@ class AccountActor:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(lease.keep()), group.create_task(self._sweeper.run())]
             inbox = Inbox(self._engine, self._lines, self.account, lease.fence)
-            stream = AccountStream(self.exchange, inbox, self._clock, self._mailbox.put, self._reconnected)
+            stream = AccountStream(self.exchange, inbox, self._clock, self._mailbox.put, self._disconnected)
             try:
                 desks = await self._desks(lease)
                 tasks.append(group.create_task(stream.run()))
+                await self._recover(desks, stream)
                 await self._reconcile(lease, desks, stream)
                 tasks.append(group.create_task(self._watch(desks)))
-                await self._work(lease, desks)
+                tasks.append(group.create_task(self._compare(desks)))
+                await self._work(lease, desks, stream)
             except (CashUpError, TimeoutError) as error:
                 with suppress(CashUpError, SQLAlchemyError, OSError):
                     await lease.mark(AccountState.RECONCILING, str(error), self._clock)
@@ -194,8 +192,15 @@ class AccountActor:
         await desks.load()
         return desks
 
+    async def _recover(self, desks: Desks, stream: AccountStream) -> None:
+        """What a process before this one left behind: orders in the middle of being sent, frames not acted upon."""
+        await desks.digest(abandoned(desks))
+        await desks.lapse()
+        await stream.replay()
+
     async def _reconcile(self, lease: Lease, desks: Desks, stream: AccountStream) -> None:
-        """Orders, trades, balances; ends with the account READY or BLOCKED."""
+        """Orders, trades, balances; ends with the account READY or BLOCKED. Nothing is sent meanwhile."""
+        cause, self._behind = self._behind or "start", None
         latched = await self._halts.of_account(self.account, CONTRADICTION)
         stopped = latched.reason if latched is not None else None
         await self._mark(lease, AccountState.RECONCILING, stopped or "comparing with the venue")
@@ -204,67 +209,70 @@ class AccountActor:
                 await stream.connected.wait()
         except TimeoutError:
             raise ExchangeTransient(f"the venue's account stream did not open in {_CONNECT_SECONDS:.0f} s") from None
-        await desks.digest(abandoned(desks))
-        await desks.lapse()
-        await stream.replay()
-        await self._settle(desks)
-        await self._catch_up(desks)
-        await self._settle(desks)
-        if lease.opened_at is None:
-            await open_account(self.exchange, desks)
-        problem = await self._differences(desks) or uncovered(desks.free, self.account) or desks.alarm or stopped
+        comparison = await self._reconciler(desks).run(cause)
+        problem = comparison.problem or uncovered(desks.free, self.account) or desks.alarm or stopped
         if problem is None:
-            await self._mark(lease, AccountState.READY, "")
+            await self._mark(lease, AccountState.READY, "", comparison)
         else:
-            await self._block(lease, desks, problem)
+            await self._block(lease, desks, problem, comparison)
 
-    async def _settle(self, desks: Desks) -> None:
-        """Digest news until the fate of every order that was sent is known."""
+    async def _compare(self, desks: Desks) -> None:
+        """Compare with the venue while all is well: now and then, and when it has become quiet after a fill."""
+        reconciler, last = self._reconciler(desks), self._clock.now()
         while True:
-            await self._digest(desks)
+            await asyncio.sleep(_WATCH_SECONDS)
+            now = self._clock.now()
+            quiet = last < desks.booked_at <= now - self._patience.quiet
+            if self.state is not AccountState.READY or not (quiet or now - last >= self._patience.survey):
+                continue
+            last = now
+            try:
+                agrees = await reconciler.glance()
+            except ExchangeError as error:
+                log.warning("the venue could not be compared with", account=self.account, error=str(error))
+            else:
+                if not agrees:
+                    self._disagrees("running")
+
+    def _reconciler(self, desks: Desks) -> Reconciler:
+        async def between() -> None:
             await self._answer(desks)
-            if not any(r.state in _OPEN_ENDED or r.order.missing > 0 for r in desks.unsettled()):
-                return
-            self._errands.follow(desks.unsettled())
-            await self._mailbox.wait(_TICK_SECONDS)
 
-    async def _differences(self, desks: Desks) -> str | None:
-        """Compare balances until they agree; they may lag behind the trades by a moment."""
-        for _ in range(_COMPARISONS):
-            await self._digest(desks)
-            found = await compare(self.exchange, self._engine, self.account)
-            if not found:
-                return None
-            await asyncio.sleep(_SETTLE_SECONDS)
-        return "; ".join(map(str, found))
+        return Reconciler(self.exchange, self._engine, self._clock, desks, self._mailbox, self._errands, between)
 
-    async def _block(self, lease: Lease, desks: Desks, problem: str) -> None:
+    async def _block(self, lease: Lease, desks: Desks, problem: str, comparison: Comparison | None = None) -> None:
         log.error("account blocked", account=self.account, problem=problem)
         if desks.alarm is not None:
             halted = (Scope.ACCOUNT, self.account, CONTRADICTION, TradingState.HALTED, desks.alarm)
             await self._halts.latch(*halted, by="system")
-        await self._mark(lease, AccountState.BLOCKED, problem)
+        await self._mark(lease, AccountState.BLOCKED, problem, comparison)
         self._refuse_calls()
 
-    async def _mark(self, lease: Lease, state: AccountState, message: str) -> None:
-        await lease.mark(state, message, self._clock)
+    async def _mark(
+        self, lease: Lease, state: AccountState, message: str, comparison: Comparison | None = None
+    ) -> None:
+        await lease.mark(state, message, self._clock, comparison.to_json() if comparison is not None else None)
         self.state, self.message = state, message
         self._emitted()
 
     # -- work -----------------------------------------------------------------------------------------------------
 
-    async def _work(self, lease: Lease, desks: Desks) -> None:
+    async def _work(self, lease: Lease, desks: Desks, stream: AccountStream) -> None:
         """Turn after turn, until something breaks. A blocked account ends after a while, to be compared again."""
         deadline = None
         if self.state is AccountState.BLOCKED:
             deadline = asyncio.get_running_loop().time() + _BLOCKED_SECONDS
+        reconciler = self._reconciler(desks)
         await desks.tick()
         while deadline is None or asyncio.get_running_loop().time() < deadline:
             await self._send(desks)
             await self._mailbox.wait(self._until_next(desks, deadline))
-            if self._behind:
-                await self._catch_up(desks)
-            await self._digest(desks)
+            if self._behind is not None:
+                await self._reconcile(lease, desks, stream)
+                if self.state is not AccountState.READY:
+                    return
+                deadline = None
+            await reconciler.digest()
             if self._accepting is not None:
                 await self._accept(lease, desks, *self._accepting)
                 return
@@ -289,23 +297,12 @@ class AccountActor:
         return min(filter(None, (tick, desks.pause)), default=None)
 
     async def _send(self, desks: Desks) -> None:
-        if self.state is AccountState.READY:
+        if self.state is AccountState.READY and self._behind is None:
             for request in await desks.claim(self.exchange.admit):
                 self._errands.send(request)
             for record in await desks.claim_amendments():
                 self._errands.amend(record)
         self._errands.follow(desks.unsettled())
-
-    async def _digest(self, desks: Desks) -> None:
-        while news := self._mailbox.peek():
-            await desks.digest(news)
-            self._mailbox.drop(len(news))
-
-    async def _catch_up(self, desks: Desks) -> None:
-        """Read what happened while the stream was not there."""
-        self._behind = False
-        for news in await missed(self.exchange, desks, self._engine, self._clock):
-            self._mailbox.put(news)
 
     async def _answer(self, desks: Desks) -> None:
         while (call := self._next_call()) is not None:
@@ -334,7 +331,7 @@ class AccountActor:
 
     async def _accept(self, lease: Lease, desks: Desks, subject: str, done: asyncio.Future[None]) -> None:
         self._accepting = None
-        await accept(desks, await compare(self.exchange, self._engine, self.account), subject)
+        await accept(desks, (await self._reconciler(desks).look()).differences, subject)
         with suppress(NotFound):
             await self._halts.lift(Scope.ACCOUNT, self.account, CONTRADICTION, by=subject)
         self.state = AccountState.RECONCILING
@@ -350,8 +347,12 @@ class AccountActor:
         waits: str | None = await self.call(work)
         return waits
 
-    def _reconnected(self) -> None:
-        self._behind = True
+    def _disconnected(self) -> None:
+        self._disagrees("reconnect")
+
+    def _disagrees(self, cause: str) -> None:
+        """Nothing is sent any more until venue and books are compared once more."""
+        self._behind = cause
         self._mailbox.wake()
 
     def _refuse_calls(self) -> None:

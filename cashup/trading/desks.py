@@ -20,17 +20,17 @@ from cashup.clock import Clock
 from cashup.errors import Conflict, IntegrityError, NotFound, UsageError
 from cashup.orders.history import ENGINE, Source
 from cashup.orders.ids import is_ours
-from cashup.orders.journal import APPLIED, FenceLost, Journal
+from cashup.orders.journal import APPLIED, SURVEYED, FenceLost, Journal
 from cashup.orders.patience import Patience
 from cashup.orders.record import Record
-from cashup.orders.state import AmendAnswered, CancelAnswered, Claimed, Event, ProvenAbsent, apply
-from cashup.orders.tables import fills, orders
+from cashup.orders.state import AmendAnswered, CancelAnswered, Claimed, Event, Order, ProvenAbsent, apply
+from cashup.orders.tables import orders
 from cashup.storage.lines import Taken
 from cashup.trading.book import Book
 from cashup.trading.commands import By, Command
 from cashup.trading.dealing import amend, cancel, conclude, place
 from cashup.trading.desk import Desk
-from cashup.trading.external import ExternalOrder, adopt, book_trade, load_external
+from cashup.trading.external import ExternalOrders
 from cashup.trading.flatten import flatten
 from cashup.trading.halts import CONTRADICTION, LATCH_HALTS, Scope
 from cashup.trading.intents import TIME_TO_LIVE, Intent, Request, answer
@@ -81,8 +81,9 @@ class Desks:
         self.markets = markets
         self.desks: dict[str, Desk] = {}
         self.free: dict[str, Decimal] = {}
-        self.external: dict[str, ExternalOrder] = {}
+        self.external = ExternalOrders(engine, account)
         self.opened_at: Millis = 0
+        self.booked_at: Millis = 0
         self.alarm: str | None = None
         self.pause: float | None = None
         self._engine = engine
@@ -101,7 +102,8 @@ class Desks:
             self.desks = await load_desks(connection, self.account, now)
             await self.oversight.load(connection, self.desks, now)
             self.free = await load_free(connection, self.account)
-            self.oversight.external = self.external = await load_external(connection, self.account)
+        await self.external.load()
+        self.oversight.external = self.external.underway
         self._known.clear()
         for record in self.unsettled():
             self._remember(record)
@@ -158,8 +160,10 @@ class Desks:
         for record in turn.new_orders.values():
             self._remember(record)
         if turn.external:
-            open_ = {ident: one for ident, one in self.external.items() if not one.order.state.terminal}
-            self.oversight.external = self.external = open_
+            self.external.forget_ended()
+            self.oversight.external = self.external.underway
+        if turn.fills:
+            self.booked_at = turn.now
 
     # -- what people and strategies ask for -----------------------------------------------------------------------
 
@@ -332,12 +336,38 @@ class Desks:
                 desk = touched[record.deployment] = self.desks[record.deployment]
                 await self._learn(desk, record, fact, item, turn)
             turn.commit.add(APPLIED, *({"id": ident, "applied": True} for ident in item.inbox))
+            if item.surveyed is not None:
+                turn.commit.add(SURVEYED, {"account": self.account, "surveyed_at": item.surveyed})
         turn.source = ENGINE
         for desk in touched.values():
             conclude(desk, turn)
             desk.advance(turn)
             desk.save(turn)
         await self.commit(turn)
+
+    async def order_of(self, report: OrderReport) -> Order | None:
+        """The order of ours that a report is about, ended or not."""
+        record = await self._record(report, None)
+        return None if record is None else record.order
+
+    def remembered(self, report: OrderReport) -> Order | None:
+        """The order that has not ended and that a report is about, whoever made it."""
+        external = self.external.underway.get(report.exchange_order_id)
+        if external is not None:
+            return external.order
+        record = self._known.get(report.client_order_id or "") or self._known.get(report.exchange_order_id)
+        return None if record is None or record.order.settled else record.order
+
+    def end(self, report: OrderReport, turn: Turn) -> None:
+        """An order has ended as `report` says, on somebody's word."""
+        external = self.external.underway.get(report.exchange_order_id)
+        if external is not None:
+            external.learn(report, turn)
+        for desk in self.desks.values():
+            record = desk.records.get(report.client_order_id or "")
+            if record is not None:
+                desk.learn(record, report, turn)
+                desk.save(turn)
 
     async def tick(self) -> None:
         """Let time pass: give up what ran out of it, and go on with intents that waited for a moment or a price."""
@@ -443,10 +473,9 @@ class Desks:
         if isinstance(fact, OrderReport | Trade):
             ours, theirs = order or fact.client_order_id, fact.exchange_order_id
         found = self._known.get(ours or "") or self._known.get(theirs)
-        if found is not None:
-            return found
-        async with self._engine.connect() as connection:
-            found = await find_record(connection, self.account, ours, theirs)
+        if found is None:
+            async with self._engine.connect() as connection:
+                found = await find_record(connection, self.account, ours, theirs)
         if found is not None:
             self._remember(found)
         return found
@@ -460,32 +489,8 @@ class Desks:
                 f"the venue shows order {fact.client_order_id}, which looks like ours but is not in this database; "
                 "another CashUp trades this account: give each its own"
             )
-        if isinstance(fact, Trade) and (fact.time < self.opened_at or await self._booked(fact, turn)):
-            return
-        order = await self._external_order(fact, turn)
-        order.learn(fact, turn)
-        if isinstance(fact, Trade):
-            for asset, change in book_trade(fact, self.account, turn).items():
-                self.free[asset] = self.free.get(asset, ZERO) + change
-
-    async def _external_order(self, fact: OrderReport | Trade, turn: Turn) -> ExternalOrder:
-        """The external order that `fact` is about, from memory, from the tables, or begun with it."""
-        ident = fact.exchange_order_id
-        if ident not in self.external:
-            async with self._engine.connect() as connection:
-                found = await load_external(connection, self.account, ident)
-            self.external[ident] = found.get(ident) or adopt(fact, self.account, turn)
-        return self.external[ident]
-
-    async def _booked(self, trade: Trade, turn: Turn) -> bool:
-        name = (trade.symbol, trade.trade_id)
-        if name in {(row["symbol"], row["trade_id"]) for row in turn.fills}:
-            return True
-        query = select(fills.c.id).where(
-            fills.c.account == self.account, fills.c.symbol == trade.symbol, fills.c.trade_id == trade.trade_id
-        )
-        async with self._engine.connect() as connection:
-            return (await connection.execute(query)).first() is not None
+        for asset, change in (await self.external.learn(fact, self.opened_at, turn)).items():
+            self.free[asset] = self.free.get(asset, ZERO) + change
 
     def _remember(self, record: Record) -> None:
         for name in (record.id, record.order.exchange_order_id):

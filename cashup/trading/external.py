@@ -5,13 +5,13 @@ They go through the same state machine as ours; nothing is reserved for them her
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.orders.history import Source
 from cashup.orders.record import read_order
@@ -35,7 +35,7 @@ class ExternalOrder:
     def learn(self, fact: OrderReport | Trade, turn: Turn) -> None:
         """Merge the venue's word, with a row in the order's history when it says something new."""
         before = self.order
-        known = _completed(before, fact)
+        known = _completed(before, fact) if isinstance(fact, OrderReport) else _roomy(before, fact)
         self.order = apply(known, replace(fact, client_order_id=None))
         turn.noted(self.order, self.account, before, fact)
         if self.order != before:
@@ -94,22 +94,55 @@ def name_of(exchange_order_id: str) -> str:
     return f"{ORIGIN}-{exchange_order_id}"
 
 
-async def load_external(
-    connection: AsyncConnection, account: str, exchange_order_id: str | None = None
-) -> dict[str, ExternalOrder]:
-    """External orders by the venue's id: those that have not ended, or the one that is named."""
-    query = select(orders).where(orders.c.account == account, orders.c.origin == ORIGIN)
-    if exchange_order_id is None:
-        query = query.where(orders.c.state == OrderState.OPEN.value)
-    else:
-        query = query.where(orders.c.exchange_order_id == exchange_order_id)
-    rows = (await connection.execute(query)).mappings().all()
-    traded: dict[str, list[str]] = {}
-    names = [row["client_order_id"] for row in rows]
-    found = select(fills.c.client_order_id, fills.c.trade_id).where(fills.c.client_order_id.in_(names))
-    for name, trade_id in await connection.execute(found) if names else ():
-        traded.setdefault(name, []).append(trade_id)
-    return {row["exchange_order_id"]: _read(dict(row), traded.get(row["client_order_id"], ())) for row in rows}
+class ExternalOrders:
+    """The external orders of one account; `underway` are those that have not ended, by the venue's id."""
+
+    def __init__(self, engine: AsyncEngine, account: str) -> None:
+        self.underway: dict[str, ExternalOrder] = {}
+        self._engine = engine
+        self._account = account
+
+    async def load(self) -> None:
+        """Read those that have not ended from the tables."""
+        self.underway = await self._read(orders.c.state == OrderState.OPEN.value)
+
+    def forget_ended(self) -> None:
+        """After a commit: those that have ended need not be remembered."""
+        self.underway = {ident: one for ident, one in self.underway.items() if not one.order.state.terminal}
+
+    async def learn(self, fact: OrderReport | Trade, opened_at: Millis, turn: Turn) -> dict[str, Decimal]:
+        """Merge a fact, and book a trade that is not booked yet; what that changes on the account, per asset.
+
+        Trades before `opened_at` are in what the account held when it was opened.
+        """
+        if isinstance(fact, Trade) and (fact.time < opened_at or await self._booked(fact, turn)):
+            return {}
+        ident = fact.exchange_order_id
+        if ident not in self.underway:
+            known = await self._read(orders.c.exchange_order_id == ident)
+            self.underway[ident] = known.get(ident) or adopt(fact, self._account, turn)
+        self.underway[ident].learn(fact, turn)
+        return book_trade(fact, self._account, turn) if isinstance(fact, Trade) else {}
+
+    async def _booked(self, trade: Trade, turn: Turn) -> bool:
+        name = (trade.symbol, trade.trade_id)
+        if name in {(row["symbol"], row["trade_id"]) for row in turn.fills}:
+            return True
+        fill = fills.c
+        query = select(fill.id).where(fill.account == self._account, fill.symbol == name[0], fill.trade_id == name[1])
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def _read(self, which: ColumnElement[bool]) -> dict[str, ExternalOrder]:
+        query = select(orders).where(orders.c.account == self._account, orders.c.origin == ORIGIN, which)
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+            names = [row["client_order_id"] for row in rows]
+            traded: dict[str, list[str]] = {}
+            found = select(fills.c.client_order_id, fills.c.trade_id).where(fills.c.client_order_id.in_(names))
+            for name, trade_id in await connection.execute(found) if names else ():
+                traded.setdefault(name, []).append(trade_id)
+        return {row["exchange_order_id"]: _read(dict(row), traded.get(row["client_order_id"], ())) for row in rows}
 
 
 def book_trade(trade: Trade, account: str, turn: Turn) -> dict[str, Decimal]:
@@ -128,23 +161,23 @@ def book_trade(trade: Trade, account: str, turn: Turn) -> dict[str, Decimal]:
     return moved
 
 
-def _read(row: Mapping[str, Any], trade_ids: Any) -> ExternalOrder:
+def _read(row: Mapping[str, Any], trade_ids: Sequence[str]) -> ExternalOrder:
     return ExternalOrder(read_order(row, trade_ids), row["account"], row["created_at"])
 
 
-def _completed(order: Order, fact: OrderReport | Trade) -> Order:
-    """`order` with what only a report says of it, which a trade that came first did not.
-
-    Its owner may have amended it, of which a trade may be the first word: then it is for as much as has been traded.
-    """
-    if not isinstance(fact, OrderReport):
-        traded = order.traded + fact.quantity
-        known = fact.trade_id in order.trade_ids or order.quantity is None or traded <= order.quantity
-        return order if known else replace(order, quantity=traded)
-    priced = fact.price is not None
+def _completed(order: Order, report: OrderReport) -> Order:
+    """`order` with what only a report says of it, when a trade came first."""
+    limit = order.type is OrderType.LIMIT or report.price is not None
     return replace(
         order,
-        quantity=fact.quantity if fact.quantity is not None else order.quantity,
-        price=fact.price if priced else order.price,
-        type=OrderType.LIMIT if priced else order.type,
+        quantity=report.quantity if order.quantity is None else order.quantity,
+        price=report.price if order.price is None else order.price,
+        type=OrderType.LIMIT if limit else OrderType.MARKET,
     )
+
+
+def _roomy(order: Order, trade: Trade) -> Order:
+    """`order` without its quantity when the trade shows that somebody has raised it; the next report tells it."""
+    if order.quantity is None or trade.trade_id in order.trade_ids:
+        return order
+    return order if order.traded + trade.quantity <= order.quantity else replace(order, quantity=None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cashup.orders.patience import Patience
 from cashup.orders.state import Event
-from cashup.types import SendResult, Trade
+from cashup.types import Millis, SendResult, Trade
 
 _REMEMBERED = 256
 
@@ -19,7 +19,8 @@ _REMEMBERED = 256
 class News:
     """What was learnt. `order` names the order when the facts do not; `inbox` are the frames they came in.
 
-    `actor` is whose word it is, `cause` how it was learnt: by an answer, the stream, a search.
+    `actor` is whose word it is, `cause` how it was learnt: by an answer, the stream, a search. `surveyed`: with these
+    facts everything that happened on the venue before that time is known.
     """
 
     facts: Sequence[Event]
@@ -28,6 +29,7 @@ class News:
     evidence: object = None
     actor: str = "venue"
     cause: str = ""
+    surveyed: Millis | None = None
 
 
 class Mailbox:

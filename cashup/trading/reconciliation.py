@@ -1,100 +1,201 @@
-"""Reconciliation: before an account trades, its orders, trades and balances are compared with the venue's.
+"""Reconciliation: an account's orders, trades and balances are compared with the venue's.
 
-Orders first (each of ours is looked up), then trades, then balances. Nothing is corrected here: a difference blocks the
-account and is put into words, and only an operator may accept it.
+The same steps are taken after a start, after a reconnect, and when something disagreed while the account traded; while
+they last nothing is sent. `glance` looks beside the turns of an account that trades. Nothing is corrected here: a
+difference is put into words, and only an operator may accept it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import func, select
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock
 from cashup.exchanges.base import Exchange
+from cashup.orders.history import Source
 from cashup.orders.journal import Write
-from cashup.orders.resolver import scan
-from cashup.orders.tables import account_leases, fills
+from cashup.orders.tables import account_leases
 from cashup.trading.desks import Desks
+from cashup.trading.differences import Difference, OrderDifference, compare, differences, plain, totals
+from cashup.trading.errands import Errands
 from cashup.trading.ledger import Posting
-from cashup.trading.loading import load_holdings
-from cashup.trading.mailbox import News
-from cashup.types import ZERO, Millis, OrderReport, OrderState, ResultClass, SendResult, Symbol, Trade
+from cashup.trading.mailbox import Mailbox, News
+from cashup.trading.survey import Survey, survey, trades_of
+from cashup.types import Millis, OrderReport, OrderState, ResultClass, SendResult
+
+log = structlog.get_logger()
 
 OPEN_ACCOUNT = Write("open_account", account_leases, ("opened_at",), keys=("account",), mode="update")
 
-OVERLAP: Millis = 60_000
-"""How far behind the last booked trade the venue's trades are read again."""
+_TICK_SECONDS = 0.25
+_SETTLE_SECONDS = 0.2
+_LAG_SECONDS = 1.0
+_COMPARISONS = 5
+_GLANCES = 3
+_OPEN_ENDED = (OrderState.SENDING, OrderState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """An asset of which the venue holds another amount than the books say."""
+class Comparison:
+    """What one comparison found. `cause` is why it was made: start, reconnect, or running."""
 
-    asset: str
-    venue: Decimal
-    books: Decimal
+    at: Millis
+    cause: str
+    resting: int
+    trades: int
+    differences: Sequence[Difference | OrderDifference]
 
-    def __str__(self) -> str:
-        word = "more" if self.venue > self.books else "less"
-        return (
-            f"the venue holds {_plain(self.venue)} {self.asset}, the books say {_plain(self.books)} "
-            f"({_plain(abs(self.venue - self.books))} {word})"
-        )
+    @property
+    def problem(self) -> str | None:
+        """The differences as a sentence, if there are any."""
+        return "; ".join(map(str, self.differences)) or None
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API shows it."""
+        return {
+            "at": self.at,
+            "cause": self.cause,
+            "clean": not self.differences,
+            "resting_orders": self.resting,
+            "missed_trades": self.trades,
+            "differences": [difference.to_json() for difference in self.differences],
+        }
+
+
+class Reconciler:
+    """Brings the books of one account and its venue together. `between` does what may be done meanwhile."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        engine: AsyncEngine,
+        clock: Clock,
+        desks: Desks,
+        mailbox: Mailbox,
+        errands: Errands,
+        between: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._exchange = exchange
+        self._engine = engine
+        self._clock = clock
+        self._desks = desks
+        self._mailbox = mailbox
+        self._errands = errands
+        self._between = between
+
+    async def run(self, cause: str) -> Comparison:
+        """Orders, trades, balances. Call it while nothing is sent. Raises ExchangeError while the venue is not read."""
+        await self._settle()
+        found = await self._survey()
+        if not self._desks.opened_at:
+            await open_account(self._exchange, self._desks)
+        return await self._compare(cause, found)
+
+    async def glance(self) -> bool:
+        """Look at the venue while the account trades; False when something disagrees and must be looked at in peace.
+
+        What the balances show may not be booked yet, or be older than what is: they agree with the books when the books
+        said the same at any time around. Raises ExchangeError while the venue cannot be read.
+        """
+        found = await survey(self._exchange, self._desks, self._engine, self._clock)
+        self._mailbox.put(found.news)
+        if found.differences:
+            return False
+        for _ in range(_GLANCES):
+            shown = await totals(self._exchange)
+            await asyncio.sleep(_SETTLE_SECONDS)
+            now = self._clock.now()
+            if all(d.stale for d in await differences(self._engine, self._desks.account, shown, now)):
+                return True
+        return False
+
+    async def digest(self) -> None:
+        """Digest what has come in."""
+        while news := self._mailbox.peek():
+            await self._desks.digest(news)
+            self._mailbox.drop(len(news))
+
+    async def look(self) -> Comparison:
+        """Compare once, as things stand."""
+        found = await self._survey()
+        return self._comparison("asked", found, await self._balances(found))
+
+    async def _settle(self) -> None:
+        """Digest news until the fate of every order that was sent is known."""
+        while True:
+            await self.digest()
+            await self._between()
+            if not any(r.state in _OPEN_ENDED or r.order.missing > 0 for r in self._desks.unsettled()):
+                return
+            self._errands.follow(self._desks.unsettled())
+            await self._mailbox.wait(_TICK_SECONDS)
+
+    async def _survey(self) -> Survey:
+        found = await survey(self._exchange, self._desks, self._engine, self._clock)
+        self._mailbox.put(found.news)
+        await self._settle()
+        return found
+
+    async def _compare(self, cause: str, found: Survey) -> Comparison:
+        """Compare until everything agrees; lists and balances may lag behind the trades."""
+        left = _COMPARISONS
+        while True:
+            disagree = await self._balances(found)
+            comparison = self._comparison(cause, found, disagree)
+            if not comparison.differences:
+                return comparison
+            if not found.differences and all(difference.stale for difference in disagree):
+                log.warning("balances lag behind the trades", account=self._desks.account)
+                await asyncio.sleep(_LAG_SECONDS)
+                continue
+            left -= 1
+            if left == 0:
+                return comparison
+            await asyncio.sleep(_SETTLE_SECONDS)
+            if found.differences or left == 1:
+                found = await self._survey()
+                await self._unseen_markets(disagree)
+
+    async def _balances(self, found: Survey) -> list[Difference]:
+        await self.digest()
+        return await compare(self._exchange, self._engine, self._desks.account, self._clock.now())
+
+    def _comparison(self, cause: str, found: Survey, disagree: Sequence[Difference]) -> Comparison:
+        both: list[Difference | OrderDifference] = [*found.differences, *disagree]
+        return Comparison(self._clock.now(), cause, found.resting, found.trades, both)
+
+    async def _unseen_markets(self, disagree: Iterable[Difference]) -> None:
+        """Somebody may have traded the assets that differ in a market that was never looked at."""
+        since = max(self._clock.now() - _UNSEEN, self._desks.opened_at)
+        assets = [difference.asset for difference in disagree]
+        trades = await trades_of(self._exchange, self._desks, self._engine, assets, since)
+        if trades:
+            self._mailbox.put(News(trades, cause="reconciliation"))
+            await self._settle()
+
+
+_UNSEEN: Millis = 7 * 86_400_000
 
 
 def abandoned(desks: Desks) -> list[News]:
     """Orders that were claimed by a process that is gone: whether they were written nobody knows."""
     lost = SendResult(ResultClass.UNKNOWN, message="the gateway stopped while the order was being sent")
-    return [
-        News([lost], order=record.id, actor="gateway", cause="restart")
-        for record in desks.unsettled()
-        if record.state is OrderState.SENDING
-    ]
-
-
-async def missed(exchange: Exchange, desks: Desks, engine: AsyncEngine, clock: Clock) -> list[News]:
-    """What happened on the venue while nobody listened: to our open orders, and to anything else on the account.
-
-    A trade alone does not say that its order has ended, so what belongs to an order on its way is left to the scan
-    of that order. Raises ExchangeError when any part cannot be read.
-    """
-    news: list[News] = []
-    underway = list(desks.unsettled())
-    for record in underway:
-        if record.state in (OrderState.OPEN, OrderState.PENDING_CANCEL):
-            found = await scan(exchange, record, clock.now())
-            if found is not None:
-                news.append(News([*found.trades, *found.reports], order=record.id))
-    ours = {record.id for record in underway} | {record.order.exchange_order_id for record in underway}
-    facts: list[OrderReport | Trade] = list(await exchange.open_orders())
-    since = await _watermark(engine, desks)
-    for symbol in _symbols(desks):
-        facts += await exchange.trades(symbol, since)
-    others = [fact for fact in facts if fact.client_order_id not in ours and fact.exchange_order_id not in ours]
-    news.append(News(others))
-    return news
-
-
-async def compare(exchange: Exchange, engine: AsyncEngine, account: str) -> list[Difference]:
-    """The venue's balances against the ledger, to the last digit."""
-    shown = {asset: balance.total for asset, balance in (await exchange.balances()).items()}
-    async with engine.connect() as connection:
-        booked = await load_holdings(connection, account)
-    assets = sorted(shown.keys() | booked.keys())
-    pairs = [Difference(asset, shown.get(asset, ZERO), booked.get(asset, ZERO)) for asset in assets]
-    return [pair for pair in pairs if pair.venue != pair.books]
+    sending = [record for record in desks.unsettled() if record.state is OrderState.SENDING]
+    return [News([lost], order=record.id, actor="gateway", cause="restart") for record in sending]
 
 
 async def open_account(exchange: Exchange, desks: Desks) -> None:
     """Book what was on the account before us, once."""
     turn = desks.turn()
     posting = Posting(desks.account, None, "opening", turn.now)
-    for asset, balance in (await exchange.balances()).items():
-        posting.add("cash", asset, balance.total).add("capital", asset, -balance.total)
+    for asset, amount in (await totals(exchange)).items():
+        posting.add("cash", asset, amount).add("capital", asset, -amount)
     turn.post(posting)
     turn.commit.add(OPEN_ACCOUNT, {"account": desks.account, "opened_at": turn.now})
     turn.audit("system", "account.open", desks.account, {})
@@ -103,15 +204,23 @@ async def open_account(exchange: Exchange, desks: Desks) -> None:
     await desks.load()
 
 
-async def accept(desks: Desks, differences: Sequence[Difference], subject: str) -> None:
-    """Book the differences to the account itself because an operator says so."""
+async def accept(desks: Desks, found: Sequence[Difference | OrderDifference], subject: str) -> None:
+    """Make the books say what the venue says, because an operator decides so.
+
+    What is only stale is left alone, and so is an order that still rests on the venue: it must be cancelled there.
+    """
     turn = desks.turn()
+    turn.source = Source(subject, "accepted difference")
     posting = Posting(desks.account, None, "accepted difference", turn.now)
-    for difference in differences:
-        change = difference.venue - difference.books
-        posting.add("cash", difference.asset, change).add("suspense", difference.asset, -change)
+    for difference in found:
+        if isinstance(difference, OrderDifference):
+            if difference.venue == "unknown":
+                desks.end(_gone(difference, subject, turn.now), turn)
+        elif not difference.stale:
+            change = difference.venue - difference.books
+            posting.add("cash", difference.asset, change).add("suspense", difference.asset, -change)
     turn.post(posting)
-    turn.audit(subject, "account.accept_difference", desks.account, {"differences": [str(d) for d in differences]})
+    turn.audit(subject, "account.accept_difference", desks.account, {"differences": [d.to_json() for d in found]})
     await desks.commit(turn)
 
 
@@ -120,23 +229,22 @@ def uncovered(free: Mapping[str, Decimal], account: str) -> str | None:
     for asset, amount in free.items():
         if amount < 0:
             return (
-                f"{_plain(-amount)} {asset} that belong to deployments of account {account} were spent from outside; "
+                f"{plain(-amount)} {asset} that belong to deployments of account {account} were spent from outside; "
                 "bring them back, or stop the deployments"
             )
     return None
 
 
-async def _watermark(engine: AsyncEngine, desks: Desks) -> Millis:
-    query = select(func.max(fills.c.time)).where(fills.c.account == desks.account)
-    async with engine.connect() as connection:
-        last = (await connection.execute(query)).scalar_one()
-    return max(int(last) - OVERLAP if last is not None else 0, desks.opened_at)
-
-
-def _symbols(desks: Desks) -> list[Symbol]:
-    held = (symbol for desk in desks.desks.values() for symbol in (*desk.book.positions, *desk.book.targets))
-    return list(dict.fromkeys(held))
-
-
-def _plain(amount: Decimal) -> str:
-    return f"{amount.normalize():f}"
+def _gone(difference: OrderDifference, subject: str, now: Millis) -> OrderReport:
+    """The word of the operator that an order has ended with what it had filled."""
+    order = difference.order
+    return OrderReport(
+        client_order_id=order.client_order_id,
+        exchange_order_id=order.exchange_order_id or "",
+        symbol=order.symbol,
+        side=order.side,
+        filled=order.filled,
+        done=True,
+        reason=f"accepted as gone by {subject}",
+        updated_at=now,
+    )

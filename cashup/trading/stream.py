@@ -17,7 +17,8 @@ log = structlog.get_logger()
 
 
 class AccountStream:
-    """Reads the stream for as long as it runs. `connected` is set while nothing is missed."""
+    """Reads the stream for as long as it runs. `connected` is set while nothing is missed; `disconnected` is called
+    whenever something may have been."""
 
     def __init__(
         self,
@@ -25,10 +26,10 @@ class AccountStream:
         inbox: Inbox,
         clock: Clock,
         tell: Callable[[News], None],
-        reconnected: Callable[[], None],
+        disconnected: Callable[[], None],
     ) -> None:
         self.connected = asyncio.Event()
-        self._reconnected = reconnected
+        self._disconnected = disconnected
         self._exchange = exchange
         self._inbox = inbox
         self._clock = clock
@@ -48,7 +49,6 @@ class AccountStream:
             self._tell(News(self._exchange.read_frame(frame), inbox=(ident,), cause="stream"))
 
     async def _read(self) -> None:
-        lost = False
         async for item in self._exchange.watch_account():
             match item:
                 case Frame():
@@ -56,11 +56,9 @@ class AccountStream:
                     self._some.set()
                 case Connected():
                     self.connected.set()
-                    if lost:
-                        self._reconnected()
                 case Disconnected():
-                    lost = True
                     self.connected.clear()
+                    self._disconnected()
                     log.warning("the account's stream broke", reason=item.message)
 
     async def _store(self) -> None:

@@ -163,14 +163,18 @@ QUICK = Patience(fence=300, margin=100, apart=100, trades=20, retry=20)
 
 
 async def open_desk(
-    database: AsyncEngine, exchange: Exchange, marks: Prices, spec: Mapping[str, Any] = NO_SPEC
+    database: AsyncEngine,
+    exchange: Exchange,
+    marks: Prices,
+    spec: Mapping[str, Any] = NO_SPEC,
+    patience: Patience = QUICK,
 ) -> Desk:
     """A started engine that trades through `exchange`, with the deployment's capital booked."""
 
     async def connect(account: str) -> tuple[str, Exchange]:
         return "gate", exchange
 
-    engine = Engine(database, WallClock(), marks, connect, patience=QUICK)
+    engine = Engine(database, WallClock(), marks, connect, patience=patience)
     await engine.start()
     await engine.fund("main", Funding("demo", CAPITAL, "USDT", spec))
     return Desk(database, exchange, engine, marks)
