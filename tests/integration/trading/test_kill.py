@@ -60,7 +60,7 @@ class Stage:
 
     async def book(self) -> VenueBook:
         """What the simulator holds of the account."""
-        return simulator_book(self.simulator.control.book(), "main", self.simulator.limits.violations)
+        return simulator_book(self.simulator.control.book({}), "main", self.simulator.limits.violations)
 
 
 def bars() -> Bars:
