@@ -154,6 +154,8 @@ async def test_the_mark_is_the_next_open_when_a_bar_is_delivered(feed: Feed, mar
     market.past(range(5))
     bars = await opened(feed, market, 5)
     assert feed.mark("paper", ETH) == 105
+    assert feed.quoted("paper", ETH)[1] is None  # no bar has closed since it is watched
+    assert feed.quoted("paper", Symbol("XRP/USDT")) == (None, None)
     await bars.history(2)
     following = bars.follow()
     delivered = asyncio.ensure_future(anext(following))
@@ -166,6 +168,10 @@ async def test_the_mark_is_the_next_open_when_a_bar_is_delivered(feed: Feed, mar
     assert bar.time == 5 * HOUR
     assert bar.candles[BTC].close == 1005
     assert feed.mark("paper", ETH) == feed.mark("paper", BTC) == 106
+    age, close = feed.quoted("paper", BTC)
+    assert close == 1005
+    assert age is not None
+    assert 0 <= age < 10_000
 
 
 async def test_a_bar_after_which_nothing_opens_is_delivered_after_a_grace(feed: Feed, market: Market1h) -> None:

@@ -157,6 +157,28 @@ def test_everything_is_killed_and_unkilled(cli: Cli) -> None:
         assert "one of --deployment" in complaint(cli("kill", **where), 2)
 
 
+def test_limits_are_set_shown_and_taken_away(cli: Cli) -> None:
+    with cli.gateway() as (_, said):
+        where = {"CASHUP_GATEWAY_URL": said["url"]}
+        assert cli("user", "login", stdin=said["admin_password"], **where).returncode == 0
+        assert "max_drawdown is 0.2" in cli("risk", "set", "user", "admin", "max_drawdown", "0.2", **where).stderr
+        assert cli("risk", "set", "user", "admin", "on_breach", "halted", **where).returncode == 0
+        limits = json.loads(cli("risk", "limits", "--json", **where).stdout)
+        assert [row["limits"] for row in limits] == [{"max_drawdown": "0.2", "on_breach": "halted"}]
+        shown = cli("risk", "limits", **where).stdout
+        assert "max_drawdown" in shown
+        assert "no limit of a user" in complaint(
+            cli("risk", "set", "user", "admin", "max_open_orders", "3", **where), 2
+        )
+        assert "max_drawdown" in complaint(cli("risk", "set", "user", "admin", "max_drawdown", "2", **where), 2)
+        assert "no account main" in complaint(cli("risk", "set", "account", "main", "max_drawdown", "1", **where), 1)
+        assert cli("risk", "unset", "user", "admin", "max_drawdown", **where).returncode == 0
+        assert "has no limit" in complaint(cli("risk", "unset", "user", "admin", "max_drawdown", **where), 1)
+        assert json.loads(cli("risk", "show", "--json", **where).stdout) == []
+        assert "no deployment nobody" in complaint(cli("risk", "show", "nobody", **where), 1)
+        assert "nothing is halted" in complaint(cli("risk", "clear", "user", "admin", "daily_loss", **where), 1)
+
+
 def test_servers_that_are_not_there_are_named(cli: Cli, tmp_path: Path) -> None:
     nowhere = f"postgresql://nobody@/nothing?host={tmp_path}"
     assert "CASHUP_DATABASE_URL" in complaint(cli("user", "list", CASHUP_DATABASE_URL=nowhere), 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -208,6 +207,28 @@ async def test_losses_are_measured_over_midnight_and_over_accounts(desk: Desk, d
     assert {halt.target for halt in await halts.all()} == {"user:ann", "deployment:demo"}
 
 
+async def test_what_rests_is_cancelled_when_a_loss_latches(desk: Desk, marks: Prices, venue: PaperVenue) -> None:
+    await refund(desk, {"limits": {"max_drawdown": "0.05", "max_open_orders": 1}})
+    await seen(desk)
+    await desk.submit(1, {BTC: 0.8})
+    await desk.processed(1)
+    bid = {"symbol": BTC, "side": "buy", "type": "limit", "quantity": "0.01", "price": "20000"}
+    assert codes(await desk.place("bid", **bid)) == ["allowed"]
+    assert codes(await desk.place("second", **bid)) == ["max_open_orders"]
+
+    async def resting() -> bool:
+        return len(await desk.exchange.open_orders()) == 1
+
+    await until(resting)
+    move(venue, marks, "46000")
+    await latched(desk, "max_drawdown")
+
+    async def gone() -> bool:
+        return not await desk.exchange.open_orders()
+
+    await until(gone)
+
+
 async def test_closed_trades_pause_and_are_there_after_a_restart(
     desk: Desk, database: AsyncEngine, paper_account: PaperAccount
 ) -> None:
@@ -224,6 +245,5 @@ async def test_closed_trades_pause_and_are_there_after_a_restart(
     await desk.engine.stop()
     again = await open_desk(database, desk.exchange, desk.marks, spec)
     assert codes(await again.submit(5, {BTC: 0.5})) == ["cooldown_period"]
-    await asyncio.sleep(0)
     await again.check()
     await again.engine.stop()
