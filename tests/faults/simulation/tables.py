@@ -60,8 +60,8 @@ async def unrest(database: AsyncEngine) -> list[str]:
     return found
 
 
-async def spans_of_unknown(database: AsyncEngine) -> tuple[float, ...]:
-    """For each time that an order was UNKNOWN, how many seconds it was, from the events."""
+async def spans_of_unknown(database: AsyncEngine) -> list[tuple[int, int]]:
+    """From when to when orders were UNKNOWN (ms), from the events."""
     query = """
         SELECT data ->> 'client_order_id' AS id, data ->> 'state' AS state, at FROM outbox
         WHERE kind = 'order_changed' ORDER BY seq
@@ -73,5 +73,5 @@ async def spans_of_unknown(database: AsyncEngine) -> tuple[float, ...]:
             if row.state == "unknown":
                 since.setdefault(row.id, row.at)
             elif row.id in since:
-                spans.append((row.at - since.pop(row.id)) / 1000)
-    return tuple(spans)
+                spans.append((since.pop(row.id), row.at))
+    return spans

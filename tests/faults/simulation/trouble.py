@@ -45,6 +45,7 @@ class Trouble:
         if venue.happens("maintenance"):
             venue.break_streams()
             venue.down_until = now + self._random.uniform(2, 40)
+            self.world.outage(venue.down_until - now)
 
     def _trouble_gateways(self) -> None:
         world = self.world

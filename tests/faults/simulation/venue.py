@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -106,12 +107,12 @@ class SimulatedVenue:
         self._publish()
         return result
 
-    def cancel(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
-        """A cancel reaches the venue."""
-        report = self.account.cancel(symbol, exchange_order_id)
-        self._note(f"venue: cancel {exchange_order_id} -> {report}")
+    def change(self, what: str, work: Callable[[], Any]) -> Any:
+        """A cancel or an amendment reaches the venue."""
+        done = work()
+        self._note(f"venue: {what} -> {getattr(done, 'result', done)}")
         self._publish()
-        return report
+        return done
 
     def move(self, symbol: Symbol, price: Decimal, liquidity: Decimal | None) -> None:
         """The market moves."""
@@ -231,21 +232,66 @@ class SimulatedExchange:
 
     async def place(self, request: OrderRequest) -> SendResult:
         """One write; what comes back is classified as an adapter does."""
-        venue = self.venue
-        if venue.happens("not_sent"):
-            await asyncio.sleep(venue.delay())
+        if self.venue.happens("not_sent"):
+            await asyncio.sleep(self.venue.delay())
             return SendResult(ResultClass.NOT_SENT, message="connection refused")
-        answer: asyncio.Future[SendResult] = asyncio.get_running_loop().create_future()
+        return await self._write(lambda: self.venue.place(request))
+
+    async def cancel(self, symbol: Symbol, order_id: str, *, expires_at: Millis | None = None) -> SendResult:
+        account = self.venue.account
+
+        def work() -> SendResult:
+            return account.cancel(symbol, order_id, expires_at=expires_at)
+
+        return await self._write(lambda: self.venue.change(f"cancel {order_id}", work))
+
+    async def amend(
+        self,
+        symbol: Symbol,
+        order_id: str,
+        *,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+        expires_at: Millis | None = None,
+    ) -> SendResult:
+        account = self.venue.account
+
+        def work() -> SendResult:
+            return account.amend(symbol, order_id, quantity=quantity, price=price, expires_at=expires_at)
+
+        return await self._write(lambda: self.venue.change(f"amend {order_id}", work))
+
+    async def cancel_all(self, symbol: Symbol) -> Sequence[OrderReport]:
+        account = self.venue.account
+        work = partial(self.venue.change, f"cancel all of {symbol}", lambda: account.cancel_all(symbol))
+        ended = await self._write(work)
+        if isinstance(ended, SendResult):
+            raise ExchangeTransient(ended.message)
+        return ended
+
+    async def arm_countdown(self, seconds: int) -> Millis | None:
+        account = self.venue.account
+        due = await self._write(
+            lambda: self.venue.change(f"countdown {seconds}", lambda: account.arm_countdown(seconds))
+        )
+        if isinstance(due, SendResult):
+            raise ExchangeTransient(due.message)
+        return due
+
+    async def _write(self, work: Callable[[], Any]) -> Any:
+        """Have the venue do something, once; what it says, or UNKNOWN."""
+        venue = self.venue
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if not venue.happens("lost_request"):
             late = self._random.uniform(1, 9) if venue.happens("late") else 0.0
-            self._later(venue.delay() + late, self._place, request, answer)
+            self._later(venue.delay() + late, self._arrive, work, answer)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await answer
         except TimeoutError:
             return SendResult(ResultClass.UNKNOWN, message="no answer")
 
-    def _place(self, request: OrderRequest, answer: asyncio.Future[SendResult]) -> None:
+    def _arrive(self, work: Callable[[], Any], answer: asyncio.Future[Any]) -> None:
         venue = self.venue
         if venue.down or venue.happens("error_before"):
             result = SendResult(ResultClass.UNKNOWN, message="502")
@@ -254,7 +300,7 @@ class SimulatedExchange:
         elif venue.happens("refused"):
             result = SendResult(ResultClass.REFUSED, label="INVALID_PARAM_VALUE", message="no")
         else:
-            result = venue.place(request)
+            result = work()
             if venue.happens("error_after"):
                 result = SendResult(ResultClass.UNKNOWN, message="504")
         if not venue.happens("lost_answer"):
@@ -284,17 +330,6 @@ class SimulatedExchange:
     async def balances(self) -> Mapping[str, Balance]:
         found: Mapping[str, Balance] = await self._ask(self.venue.balances, stalest=20)
         return found
-
-    async def cancel(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
-        venue = self.venue
-        await asyncio.sleep(venue.delay())
-        if venue.down or venue.happens("error_before"):
-            raise ExchangeTransient("502")
-        report = self._world.run(venue.cancel, symbol, exchange_order_id)
-        await asyncio.sleep(venue.delay())
-        if venue.happens("error_after"):
-            raise ExchangeTransient("504")
-        return report
 
     async def find_order(self, symbol: Symbol, client_order_id: str) -> OrderReport | None:
         """As Gate's: an order that has ended is not found by its client id."""
@@ -365,6 +400,6 @@ class SimulatedExchange:
         """Nothing is open."""
 
 
-def _give(answer: asyncio.Future[SendResult], result: SendResult) -> None:
+def _give(answer: asyncio.Future[Any], result: Any) -> None:
     if not answer.done():
         answer.set_result(result)

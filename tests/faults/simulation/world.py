@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cashup.errors import StorageError, Unavailable
 from cashup.exchanges.paper_venue import PaperVenue
 from cashup.exchanges.rules import gate_market
+from cashup.monitoring.tasks import end
 from cashup.storage.database import create_engine
 from cashup.trading.desks import Funding
 from cashup.types import Millis
@@ -29,6 +30,7 @@ from tests.faults.checker import Checker
 from tests.faults.rules import BY_THE_CLOCK
 from tests.faults.simulation.gateway import Gateway, Marks, SimulatedClock
 from tests.faults.simulation.loop import Life, SimulatedLoop
+from tests.faults.simulation.operator import Operator
 from tests.faults.simulation.strategy import BTC, ETH, Strategy
 from tests.faults.simulation.tables import deploy, empty, spans_of_unknown, unrest
 from tests.faults.simulation.trouble import Trouble
@@ -43,6 +45,9 @@ DEPLOYMENTS = ("carry", "trend")
 CAPITAL = Decimal(10_000)
 REST_SECONDS = 120.0
 ANSWER_SECONDS = 20.0
+TAKEOVER_SECONDS = 15.0
+"""How long it may take after a death until another gateway is there, has the lease and has begun."""
+
 LONGEST_SECONDS = 3_600.0
 """After so long the strategies stop, however few orders there were."""
 
@@ -52,7 +57,8 @@ CRASH_STEPS = 6_000
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a seed gave. Times are virtual seconds: `rest` from the healing on, `unknown` of each order that was it."""
+    """What a seed gave. Times are virtual seconds: `rest` from the healing on, `unknown` of each UNKNOWN order,
+    less the time in which the venue was in maintenance or no gateway held the lease: nobody can find it out then."""
 
     seed: int
     violations: tuple[str, ...]
@@ -78,6 +84,7 @@ class World:
         self._faults: Counter[str] = Counter()
         self._violations: list[str] = []
         self._mortal = False
+        self._outages: list[tuple[Millis, Millis]] = []
         self._context = copy_context()
         self._crashes = self.chance("crashes")
         self._buried: list[Gateway] = []
@@ -120,13 +127,18 @@ class World:
         await self._prepare()
         self.venue.weather = Weather.drawn(self.chance("weather"))
         self._mortal = True
-        trouble = self.loop.create_task(Trouble(self, self.chance("trouble")).run())
+        operator = Operator(self, self._database, self._clock, self.chance("operator"))
+        trouble = [
+            self.loop.create_task(Trouble(self, self.chance("trouble")).run()),
+            self.loop.create_task(operator.run(DEPLOYMENTS, ACCOUNT)),
+        ]
         strategies = [self.loop.create_task(Strategy(self, name, self.chance(name)).run()) for name in DEPLOYMENTS]
         while self.trading:
             await asyncio.sleep(10)
             await self._check()
-        trouble.cancel()
+        await end(*trouble)
         healed = self._heal()
+        await operator.lift()
         _, waiting = await asyncio.wait(strategies, timeout=REST_SECONDS)
         rest = await self._rest(healed)
         self._violations += [f"liveness: {task.get_coro()!r} was never answered" for task in sorted(waiting, key=hash)]
@@ -134,7 +146,7 @@ class World:
             if task.done():
                 task.result()
         await self._check(at_rest=True)
-        unknown = await spans_of_unknown(self._database)
+        unknown = tuple(self._beside_outages(*span) for span in await spans_of_unknown(self._database))
         found = (*self._violations, *self.loop.unhandled)
         orders, statements = len(self.venue.received), self._server.statements
         return Outcome(
@@ -212,6 +224,7 @@ class World:
         if self._server.holder in gateway.life.wires:
             return
         self.note("fault: pause")
+        self.outage(seconds + TAKEOVER_SECONDS)
         gateway.life.paused = True
         self.loop.call_later(seconds, self._resume, gateway, context=self._context)
 
@@ -227,6 +240,7 @@ class World:
     def _crash(self, gateway: Gateway) -> None:
         """`kill -9`. Whether its lease is taken over at once depends on whether its machine can be asked."""
         self.note("fault: crash")
+        self.outage(TAKEOVER_SECONDS)
         gateway.life.dead = True
         if self._crashes.random() < 0.7:
             self._gone.add(gateway.holder.name)
@@ -262,9 +276,22 @@ class World:
         """Add a line to the trace."""
         self._hash.update(line.encode() + b"\n")
         if line.startswith("fault: "):
-            self._faults[line[7:].partition(" by ")[0]] += 1
+            self._faults[line[7:].partition(" by ")[0].partition(" of ")[0]] += 1
         if self._tell is not None:
             self._tell(line)
+
+    def outage(self, seconds: float) -> None:
+        """For so long nobody can find out what became of an order."""
+        now = self._clock.now()
+        self._outages.append((now, now + round(seconds * 1000)))
+
+    def _beside_outages(self, since: Millis, until: Millis) -> float:
+        """The seconds between two moments that lie in no outage."""
+        seconds, at = 0, since
+        for began, ended in sorted(self._outages):
+            seconds += max(0, min(began, until) - at)
+            at = max(at, min(ended, until))
+        return (seconds + max(0, until - at)) / 1000
 
     def complain(self, what: str) -> None:
         """A rule is broken."""
