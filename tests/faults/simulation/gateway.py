@@ -61,6 +61,9 @@ class Marks:
             raise ExchangeTransient(f"no price of {symbol} yet")
         return price
 
+    def quoted(self, venue: str, symbol: Symbol) -> tuple[int | None, Decimal | None]:
+        return None, None
+
 
 @dataclass(eq=False)
 class Gateway:
