@@ -14,6 +14,8 @@ class Patience:
     between the two scans that prove absence. `trades`: how long the stream may take to bring an order's trades before
     they are read. `retry`: the pause before an order that the venue never had is made again. `survey`: the time between
     two comparisons with the venue while all is well. `quiet`: how long after the last fill one is made early.
+    `refresh`: how often the venue's countdown is started anew, and `countdown` (seconds, 0 for never): after how long
+    it cancels what rests.
     """
 
     fence: Millis = 5_000
@@ -23,3 +25,5 @@ class Patience:
     retry: Millis = 1_000
     survey: Millis = 60_000
     quiet: Millis = 5_000
+    refresh: Millis = 10_000
+    countdown: int = 30

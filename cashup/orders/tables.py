@@ -53,6 +53,9 @@ halts = Table(
 )
 """Why orders are held back: a row is there for as long as the halt is latched. The send claim reads it."""
 
+countdowns = Table("countdowns", metadata, Column("account", Text, primary_key=True), moment("due"))
+"""When the venue's dead man's switch of an account goes off, in the venue's time; 0 when it was called off."""
+
 orders = Table(
     "orders",
     metadata,

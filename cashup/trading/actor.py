@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -26,11 +26,12 @@ from cashup.orders.journal import FenceLost, Journal
 from cashup.orders.lease import AccountState, Holder, Lease
 from cashup.orders.patience import Patience
 from cashup.storage.lines import Lines
+from cashup.trading.countdown import COUNTDOWN, Countdown, may_rest
 from cashup.trading.desks import Desks
 from cashup.trading.errands import Errands
 from cashup.trading.halts import CONTRADICTION, Halts, Scope
 from cashup.trading.loss_watch import LossWatch
-from cashup.trading.mailbox import Mailbox
+from cashup.trading.mailbox import Mailbox, News
 from cashup.trading.prices import Marks, Prices
 from cashup.trading.reconciliation import Comparison, Reconciler, abandoned, accept, uncovered
 from cashup.trading.risk import TradingState
@@ -90,11 +91,12 @@ class AccountActor:
         self._patience = patience
         self._emitted = emitted
         self._halts = Halts(engine, clock, emitted)
-        self._mailbox = Mailbox(patience)
+        self._mailbox = Mailbox(patience, self._explained)
         self._sweeper = Sweeper(account, exchange, engine, clock, self._mailbox.put, self._flatten)
         self._errands = Errands(exchange, clock, patience, self._mailbox.put)
         self._calls: deque[_Call] = deque()
         self._behind: str | None = None
+        self._countdown: Countdown | None = None
         self._failures = 0
         self._accepting: tuple[str, asyncio.Future[None]] | None = None
 
@@ -161,7 +163,9 @@ class AccountActor:
             stream = AccountStream(self.exchange, inbox, self._clock, self._mailbox.put, self._disconnected)
             try:
                 desks = await self._desks(lease)
-                tasks.append(group.create_task(stream.run()))
+                self._countdown = self._countdown_of(desks)
+                await self._countdown.load()
+                tasks += [group.create_task(stream.run()), group.create_task(self._countdown.run())]
                 await self._recover(desks, stream)
                 await self._reconcile(lease, desks, stream)
                 tasks.append(group.create_task(self._watch(desks)))
@@ -191,6 +195,23 @@ class AccountActor:
         desks.opened_at = lease.opened_at or 0
         await desks.load()
         return desks
+
+    def _countdown_of(self, desks: Desks) -> Countdown:
+        return Countdown(
+            self.account,
+            self.exchange,
+            self._engine,
+            self._halts,
+            self._clock,
+            self._patience,
+            resting=lambda: may_rest(desks.unsettled()),
+            reread=lambda: self._disagrees(COUNTDOWN),
+            current=lambda: self.state is AccountState.READY and self._behind is None,
+        )
+
+    def _explained(self, news: News) -> News:
+        """`news` with the countdown as the reason of what it cancelled."""
+        return news if self._countdown is None else replace(news, facts=self._countdown.explain(news.facts))
 
     async def _recover(self, desks: Desks, stream: AccountStream) -> None:
         """What a process before this one left behind: orders in the middle of being sent, frames not acted upon."""
@@ -300,6 +321,8 @@ class AccountActor:
         if self.state is AccountState.READY and self._behind is None:
             for request in await desks.claim(self.exchange.admit):
                 self._errands.send(request)
+                if self._countdown is not None:
+                    self._countdown.wake()
             for record in await desks.claim_amendments():
                 self._errands.amend(record)
         self._errands.follow(desks.unsettled())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -39,8 +39,9 @@ class Mailbox:
     not there yet: both then become one commit.
     """
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, read: Callable[[News], News] = lambda news: news) -> None:
         self._patience = patience
+        self._read = read
         self._news: deque[News] = deque()
         self._early: dict[str, News] = {}
         self._traded: OrderedDict[str, None] = OrderedDict()
@@ -48,6 +49,7 @@ class Mailbox:
 
     def put(self, news: News) -> None:
         """Add news and wake the reader."""
+        news = self._read(news)
         if news.order is not None and self._too_early(news):
             self._early[news.order] = news
             asyncio.get_running_loop().call_later(self._patience.trades / 1000, self._let_in, news.order)
