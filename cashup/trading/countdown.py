@@ -80,6 +80,7 @@ class Countdown:
         self._current = current
         self._dues: deque[Millis] = deque(maxlen=_REMEMBERED)
         self._armed = False
+        self._missing = False
         self._failures = 0
         self._suspect = False
         self._rereading = False
@@ -104,11 +105,14 @@ class Countdown:
         return [fact if not self._is_mine(fact) else replace(fact, reason=REASON) for fact in facts]
 
     async def run(self) -> None:
-        """Keep it alive until cancelled; then it is called off if nothing rests, and else left to go off."""
+        """Keep it alive until cancelled; then it is called off if nothing rests, and else left to go off.
+
+        On a venue that has none it ends when that is found out.
+        """
         if self._patience.countdown == 0:
             return
         try:
-            while True:
+            while not self._missing:
                 self._called.clear()
                 try:
                     await self._refresh()
@@ -144,10 +148,11 @@ class Countdown:
         if seconds:
             await self._write_down(self._clock.now() + seconds * 1000)
         due = await self._exchange.arm_countdown(seconds)
-        self._armed = seconds > 0
+        self._missing = due is None and seconds > 0
+        self._armed = seconds > 0 and not self._missing
         if due is not None:
             self._dues.append(due)
-        if not seconds:
+        if not self._armed:
             await self._write_down(0)
 
     async def _write_down(self, due: Millis) -> None:

@@ -23,6 +23,7 @@ from cashup.trading.commands import By
 from cashup.trading.desks import Desks, Funding
 from cashup.trading.intents import Request
 from cashup.trading.prices import Marks, Prices
+from cashup.trading.quota import Quota
 from cashup.trading.requests import Amend, Cancel, Place
 from cashup.trading.tables import deployments
 from cashup.types import Symbol
@@ -60,6 +61,7 @@ class Engine:
         self._emitted = emitted
         self._patience = patience
         self._holder = holder or Holder()
+        self._quota = Quota(clock)
         self._actors: dict[str, AccountActor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._opening = asyncio.Lock()
@@ -125,8 +127,9 @@ class Engine:
         """Take an intent of the attempt with this fence; the answer is `{key, state, decisions, orders}`.
 
         Repeating it gives the stored answer. Raises Conflict, UsageError, NotFound; Unavailable when the account is
-        blocked; FenceLost (an Unavailable) when the attempt must stop.
+        blocked; FenceLost (an Unavailable) when the attempt must stop; TooManyRequests when it floods.
         """
+        self._quota.use(deployment)
         actor = await self._actor_of(deployment)
         await self._priced(actor, list(request.targets))
 
@@ -140,8 +143,11 @@ class Engine:
         """Place, cancel or amend one order; the answer is `{key, kind, state, decisions, orders}`.
 
         Repeating it gives the stored answer. A cancel is taken whatever state the account is in. Raises Conflict,
-        UsageError, NotFound; Unavailable when the account is blocked; FenceLost when the attempt must stop.
+        UsageError, NotFound; Unavailable when the account is blocked; FenceLost when the attempt must stop;
+        TooManyRequests when too many orders are placed or amended. Cancels are not counted.
         """
+        if not isinstance(request, Cancel):
+            self._quota.use(deployment)
         actor = await self._actor_of(deployment)
         if isinstance(request, Place):
             await self._priced(actor, [request.symbol])
