@@ -165,6 +165,9 @@ async def _ask(kind: str, database_url: str, redis_url: str) -> list[Finding]:
             await check_safety(connection, Mode.LIVE)
             findings.append(Finding("durability", True, "commits survive a crash"))
             findings.append(_schema(await schema.current(connection), schema.head(), kind))
+            if findings[-1].ok and await schema.current(connection) is not None:
+                rows = await connection.exec_driver_sql("SELECT name, exchange FROM accounts ORDER BY name")
+                findings.append(_countdown([(row.name, row.exchange) for row in rows]))
         info = await redis.info("server")
         findings.append(Finding("redis", True, f"{info['redis_version']}, {kind}"))
     except (CashUpError, DBAPIError, OSError) as error:
@@ -173,6 +176,19 @@ async def _ask(kind: str, database_url: str, redis_url: str) -> list[Finding]:
         await engine.dispose()
         await redis.aclose()
     return findings
+
+
+def _countdown(accounts: list[tuple[str, str]]) -> Finding:
+    """What happens to resting orders when the gateway dies."""
+    from cashup.orders.patience import Patience
+    from cashup.trading.countdown import VENUES
+
+    without = [name for name, exchange in accounts if exchange not in VENUES]
+    if without:
+        found = f"the venue of {', '.join(without)} has none: what rests there stays when the gateway dies"
+        return Finding("dead man's switch", False, found, "trade there with orders that do not rest")
+    seconds = Patience().countdown
+    return Finding("dead man's switch", True, f"what rests is cancelled {seconds} s after the last word of a gateway")
 
 
 def _schema(version: str | None, needed: str | None, kind: str) -> Finding:

@@ -49,6 +49,10 @@ _LATE: Millis = 3_000
 _RESTS = frozenset({TimeInForce.GTC, TimeInForce.POST_ONLY})
 
 
+VENUES = frozenset({"gate"})
+"""The venues that have such a switch."""
+
+
 class Countdown:
     """The switch of one account.
 
@@ -148,6 +152,8 @@ class Countdown:
         if seconds:
             await self._write_down(self._clock.now() + seconds * 1000)
         due = await self._exchange.arm_countdown(seconds)
+        if self._dues and self._clock.now() < self._dues[-1]:
+            self._dues.pop()  # it was started anew before it went off
         self._missing = due is None and seconds > 0
         self._armed = seconds > 0 and not self._missing
         if due is not None:
