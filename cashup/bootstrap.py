@@ -36,6 +36,8 @@ from cashup.trading.deployments import Deployments
 from cashup.trading.engine import Engine
 from cashup.trading.halts import Halts
 from cashup.trading.kill import KillSwitch
+from cashup.trading.prices import Prices
+from cashup.trading.profit import MarkOf
 from cashup.trading.risk_limits import RiskLimits
 from cashup.types import Mode, Symbol
 from cashup.users.accounts import Account, Accounts
@@ -77,6 +79,11 @@ class Gateway:
         shown = await self.deployments.get(deployment)
         account = await self.accounts.get(shown["account"])
         await self.feed.watch(account.venue, [symbol], shown["timeframe"] or "1m")
+
+    async def marks(self) -> MarkOf:
+        """The newest price of a symbol on the venue of an account, by the account's name; None when there is none."""
+        prices = {account.name: Prices(self.feed, account.venue) for account in await self.accounts.all()}
+        return lambda account, symbol: prices[account].of(symbol) if account in prices else None
 
 
 @asynccontextmanager

@@ -297,6 +297,27 @@ class Client:
         """Positions, of one deployment or all."""
         return self._rows("positions", deployment)
 
+    def profit(self, deployment: str) -> Row:
+        """What a deployment has earned, realised and not, in its quote currency."""
+        return cast(Row, self._call("GET", f"/deployments/{quote(deployment)}/profit"))
+
+    def ledger(self, deployment: str | None = None, account: str | None = None, limit: int | None = None) -> list[Row]:
+        """Entries of the ledger, oldest first, each with the balance after it."""
+        wanted = {"deployment": deployment, "account": account, "limit": limit}
+        return cast(list[Row], self._call("GET", "/ledger", params={k: v for k, v in wanted.items() if v is not None}))
+
+    def explain(self, order: str) -> Row:
+        """Why an order is what it is: `order summary hashes latencies steps`."""
+        return cast(Row, self._call("GET", f"/orders/{quote(order, safe='')}/explain"))
+
+    def reconciliation(self, account: str) -> Row:
+        """What the last comparison of an account's books with its venue found."""
+        return cast(Row, self._call("GET", f"/accounts/{quote(account)}/reconciliation"))
+
+    def accept_difference(self, account: str) -> None:
+        """Book the differences that block an account as they are."""
+        self._call("POST", f"/accounts/{quote(account)}/accept-difference")
+
     def equity(self, deployment: str) -> list[Row]:
         """The equity of a deployment at each bar it has processed, oldest first."""
         return self._rows("equity", deployment)

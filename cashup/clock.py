@@ -76,6 +76,11 @@ def isoformat(moment: Millis) -> str:
     return to_datetime(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def isoformat_millis(moment: Millis) -> str:
+    """`moment` as ISO 8601 in UTC, to the millisecond: `2025-01-01T00:00:00.000Z`."""
+    return to_datetime(moment).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 

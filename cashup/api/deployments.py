@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cashup.api.access import DeploymentReader, GatewayParts, Reader, Trader
 from cashup.api.answers import Rows
+from cashup.errors import NotFound
 from cashup.strategies.limits import Limits, Protection
 from cashup.trading import views
 from cashup.trading.deployments import Spec
+from cashup.trading.profit import profit_of, valued_positions
 
 router = APIRouter()
 
@@ -120,7 +122,17 @@ async def deployment_fills(name: str, claims: DeploymentReader, gateway: Gateway
 async def deployment_positions(name: str, claims: DeploymentReader, gateway: GatewayParts) -> Rows:
     """What a deployment holds."""
     await gateway.deployments.status(name)
-    return Rows(await views.list_positions(gateway.database, name))
+    return Rows(await valued_positions(gateway.database, await gateway.marks(), name))
+
+
+@router.get("/deployments/{name}/profit", tags=_TRADING)
+async def deployment_profit(name: str, claims: DeploymentReader, gateway: GatewayParts) -> Rows:
+    """What a deployment has earned: realised, unrealised at the newest price, and the fees that the account paid."""
+    await gateway.deployments.get(name)
+    profit = await profit_of(gateway.database, await gateway.marks(), name)
+    if profit is None:
+        raise NotFound(f"{name} has no capital yet; start it first")
+    return Rows(profit)
 
 
 @router.get("/deployments/{name}/equity", tags=_TRADING)

@@ -8,9 +8,11 @@ from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field
 
 from cashup.api.access import GatewayParts, Reader, Trader
+from cashup.api.answers import Rows
 from cashup.errors import NotFound
 from cashup.trading import views
 from cashup.trading.commands import By
+from cashup.trading.explain import explain
 from cashup.trading.requests import parse_amend, parse_cancel, parse_place
 from cashup.users.tokens import Claims
 
@@ -62,6 +64,15 @@ async def get_order(order: str, claims: Reader, gateway: GatewayParts) -> dict[s
     if found is None:
         raise NotFound(f"there is no order {order}")
     return found
+
+
+@router.get("/orders/{order}/explain")
+async def explain_order(order: str, claims: Reader, gateway: GatewayParts) -> Rows:
+    """Why an order is what it is: bar, target, plan, risk, request, answers, fills, ledger; in order of time.
+
+    `order` is our id or the venue's, or the beginning of one that no other order has.
+    """
+    return Rows(await explain(gateway.database, order))
 
 
 @router.post("/orders/{order}/cancel")

@@ -10,6 +10,7 @@ from cashup.api.access import GatewayParts, Reader, Trader
 from cashup.api.answers import Rows
 from cashup.storage.outbox import read_events
 from cashup.trading import views
+from cashup.trading.profit import valued_positions
 
 router = APIRouter()
 
@@ -35,8 +36,27 @@ async def list_fills(
 
 @router.get("/positions", tags=["trading"])
 async def list_positions(claims: Reader, gateway: GatewayParts, deployment: Deployment = None) -> Rows:
-    """What is held."""
-    return Rows(await views.list_positions(gateway.database, deployment))
+    """What is held, what it cost, and what it is worth at the newest price."""
+    return Rows(await valued_positions(gateway.database, await gateway.marks(), deployment))
+
+
+@router.get("/ledger", tags=["trading"])
+async def list_ledger(
+    claims: Reader,
+    gateway: GatewayParts,
+    deployment: Deployment = None,
+    account: Annotated[str | None, Query(max_length=63, description="of this account only")] = None,
+    limit: Limit = 1_000,
+) -> Rows:
+    """The entries of the ledger, oldest first, each with the balance after it."""
+    return Rows(await views.list_ledger(gateway.database, deployment, account, limit))
+
+
+@router.get("/accounts/{name}/reconciliation", tags=["exchange"])
+async def get_reconciliation(name: str, claims: Reader, gateway: GatewayParts) -> Rows:
+    """What the last comparison of the books with the venue found: what each says, why probably, and what to do."""
+    await gateway.accounts.get(name)
+    return Rows(await views.reconciliation(gateway.database, name))
 
 
 @router.get("/events", tags=["notification"])

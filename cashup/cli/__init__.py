@@ -41,6 +41,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "orders": ("trading", "orders"),
     "positions": ("trading", "positions"),
     "fills": ("trading", "fills"),
+    "ledger": ("trading", "the ledger, with running balances"),
+    "explain": ("explain", "why an order is what it is, step by step"),
     "user": ("user", "people, passwords and logging in"),
     "account": ("account", "exchange accounts"),
     "db": ("db", "the database's schema"),

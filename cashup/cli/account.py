@@ -89,6 +89,44 @@ def show(name: Annotated[str, typer.Argument(help="the account")], as_json: Json
             typer.echo(f"{number:>3}. {sentence}")
 
 
+@app.command()
+def reconciliation(name: Annotated[str, typer.Argument(help="the account")], as_json: Json = False) -> None:
+    """Do its books agree with the venue? Exit code 1 when they do not."""
+    from cashup.client import Client
+    from cashup.settings import load_settings
+
+    with Client.from_settings(load_settings()) as client:
+        found = client.reconciliation(name)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        _print_comparison(found)
+    if found["differences"]:
+        raise typer.Exit(1)
+
+
+def _print_comparison(found: Mapping[str, Any]) -> None:
+    from cashup.clock import isoformat
+
+    when = f", compared {isoformat(found['at'])} ({found['cause']})" if found["at"] is not None else ""
+    typer.echo(f"{found['account']} is {found['state']}{when}. {found['message']}".rstrip())
+    for difference in found["differences"]:
+        typer.echo(f"  {difference['summary']}")
+        typer.echo(f"    probably: {difference['cause']}")
+        typer.echo(f"    to do: {difference['advice']}")
+
+
+@app.command()
+def accept(name: Annotated[str, typer.Argument(help="the account")]) -> None:
+    """You have looked: book the differences that block the account as they are, and compare again."""
+    from cashup.client import Client
+    from cashup.settings import load_settings
+
+    with Client.from_settings(load_settings()) as client:
+        client.accept_difference(name)
+    typer.echo(f"the differences of {name} are booked; it is compared again")
+
+
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """Every account and its state."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from cashup.settings import Settings
 
 ROOM_NEEDED = 2 * 1024**3
@@ -164,10 +166,12 @@ async def _ask(kind: str, database_url: str, redis_url: str) -> list[Finding]:
             findings.append(Finding("clock", not advice, f"{skew} ms from the database's", advice))
             await check_safety(connection, Mode.LIVE)
             findings.append(Finding("durability", True, "commits survive a crash"))
-            findings.append(_schema(await schema.current(connection), schema.head(), kind))
-            if findings[-1].ok and await schema.current(connection) is not None:
+            version = await schema.current(connection)
+            findings.append(_schema(version, schema.head(), kind))
+            if version == schema.head():
                 rows = await connection.exec_driver_sql("SELECT name, exchange FROM accounts ORDER BY name")
                 findings.append(_countdown([(row.name, row.exchange) for row in rows]))
+                findings += await _accounts(connection)
         info = await redis.info("server")
         findings.append(Finding("redis", True, f"{info['redis_version']}, {kind}"))
     except (CashUpError, DBAPIError, OSError) as error:
@@ -189,6 +193,23 @@ def _countdown(accounts: list[tuple[str, str]]) -> Finding:
         return Finding("dead man's switch", False, found, "trade there with orders that do not rest")
     seconds = Patience().countdown
     return Finding("dead man's switch", True, f"what rests is cancelled {seconds} s after the last word of a gateway")
+
+
+async def _accounts(connection: AsyncConnection) -> list[Finding]:
+    """Whether the books of each account that was ever traded agree with its venue, as last compared."""
+    from sqlalchemy import text
+
+    from cashup.clock import isoformat
+
+    query = text("SELECT account, state, message, comparison FROM account_leases ORDER BY account")
+    findings = []
+    for name, state, message, compared in await connection.execute(query):
+        when = f", compared {isoformat(compared['at'])}" if compared else ""
+        differences = compared["differences"] if compared and state == "blocked" else []
+        words = [f"{d['summary']}; probably {d['cause']}; {d['advice']}" for d in differences]
+        advice = " | ".join(words) or (message if state == "blocked" else "")
+        findings.append(Finding(f"account {name}", state != "blocked", state + when, advice))
+    return findings
 
 
 def _schema(version: str | None, needed: str | None, kind: str) -> Finding:

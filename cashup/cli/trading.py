@@ -1,4 +1,4 @@
-"""`cashup orders`, `cashup positions` and `cashup fills`: what is, as the gateway has booked it."""
+"""`cashup orders`, `cashup positions`, `cashup fills` and `cashup ledger`: what is, as the gateway has booked it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ Deployment = Annotated[str | None, typer.Option(help="of this deployment only")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 
 _ORDERS = ("deployment", "created_at", "symbol", "side", "type", "state", "filled", "average_price", "reason")
-_POSITIONS = ("deployment", "symbol", "quantity", "reserved", "cost", "realised", "updated_at")
+_POSITIONS = ("deployment", "symbol", "quantity", "reserved", "average_cost", "mark", "value", "realised", "unrealised")
 _FILLS = ("deployment", "time", "symbol", "side", "quantity", "price", "fee", "fee_currency")
-_TIMES = {"created_at", "updated_at", "time"}
+_LEDGER = ("at", "account", "deployment", "cause", "kind", "asset", "amount", "balance")
+_TIMES = {"created_at", "time", "at"}
 
 
 def orders(deployment: Deployment = None, as_json: Json = False) -> None:
@@ -26,13 +27,23 @@ def orders(deployment: Deployment = None, as_json: Json = False) -> None:
 
 
 def positions(deployment: Deployment = None, as_json: Json = False) -> None:
-    """What is held."""
+    """What is held, what it cost, and what it is worth at the newest price."""
     _show("positions", lambda client: client.positions(deployment), _POSITIONS, as_json=as_json)
 
 
 def fills(deployment: Deployment = None, as_json: Json = False) -> None:
     """Executions, oldest first."""
     _show("fills", lambda client: client.fills(deployment), _FILLS, as_json=as_json)
+
+
+def ledger(
+    deployment: Deployment = None,
+    account: Annotated[str | None, typer.Option(help="of this account only")] = None,
+    limit: Annotated[int, typer.Option(help="the newest so many entries")] = 1_000,
+    as_json: Json = False,
+) -> None:
+    """Entries of the ledger, oldest first, each with the balance after it."""
+    _show("ledger", lambda client: client.ledger(deployment, account, limit), _LEDGER, as_json=as_json)
 
 
 def _show(noun: str, ask: Callable[[Client], list[Row]], columns: tuple[str, ...], *, as_json: bool) -> None:

@@ -89,8 +89,8 @@ def _turned(position: Position, quantity: Decimal, paid: Decimal) -> Position:
     if position.quantity * quantity >= 0:
         return replace(position, quantity=position.quantity + quantity, cost=position.cost + paid)
     closing = min(abs(quantity), abs(position.quantity))
-    released = MONEY.divide(position.cost * closing, abs(position.quantity))
-    given = MONEY.divide(paid * closing, abs(quantity))
+    released = _share(position.cost, closing, abs(position.quantity))
+    given = _share(paid, closing, abs(quantity))
     after = position.quantity + quantity
     flipped = after * quantity > 0
     return Position(
@@ -105,9 +105,19 @@ def _sold(position: Position, quantity: Decimal, proceeds: Decimal) -> Position:
     if quantity == position.quantity or position.quantity == 0:
         released = position.cost
     else:
-        released = MONEY.divide(position.cost * quantity, position.quantity)
+        released = _share(position.cost, quantity, position.quantity)
     return Position(
         quantity=position.quantity - quantity,
         cost=position.cost - released,
         realised=position.realised + proceeds - released,
     )
+
+
+_GRAIN = Decimal("1E-16")
+"""What a part of a cost is rounded to: so coarse that sums of costs stay exact, so realised and unrealised profit are
+the change of equity to the last digit."""
+
+
+def _share(amount: Decimal, part: Decimal, whole: Decimal) -> Decimal:
+    """`amount` x `part` / `whole`."""
+    return MONEY.divide(MONEY.multiply(amount, part), whole).quantize(_GRAIN, context=MONEY)

@@ -131,6 +131,7 @@ ledger_entries = Table(
     Column("cause", Text, nullable=False),
     moment("at"),
     Index("ix_ledger_entries_account_asset", "account", "asset", "deployment", "kind"),
+    Index("ix_ledger_entries_cause", "cause"),
 )
 """Double entry: the amounts of one transaction sum to zero per asset. Never updated, never deleted."""
 

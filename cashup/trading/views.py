@@ -1,15 +1,15 @@
-"""What the API shows of orders, fills, positions and equity. Money stays `Decimal` and leaves as text."""
+"""What the API shows of orders, fills, the ledger and equity. Money stays `Decimal` and leaves as text."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.orders import record
-from cashup.orders.tables import fills, orders
-from cashup.trading.tables import equity, positions
+from cashup.orders.tables import account_leases, fills, orders
+from cashup.trading.tables import equity, ledger_entries
 
 Row = dict[str, Any]
 
@@ -40,12 +40,33 @@ async def list_fills(engine: AsyncEngine, deployment: str | None = None, limit: 
     return (await _rows(engine, query))[::-1]
 
 
-async def list_positions(engine: AsyncEngine, deployment: str | None = None) -> list[Row]:
-    """What is held per symbol: `quantity` is all of it, `reserved` the part that orders hold."""
-    query = select(positions).order_by(positions.c.deployment, positions.c.symbol)
+async def list_ledger(
+    engine: AsyncEngine, deployment: str | None = None, account: str | None = None, limit: int = MOST
+) -> list[Row]:
+    """Entries of the ledger, oldest first, each with the `balance` of its kind and asset after it.
+
+    Balances are those of the deployment of the entry, or of the account itself where it has none.
+    """
+    entry = ledger_entries.c
+    whose = (entry.account, entry.deployment, entry.kind, entry.asset)
+    balance = func.sum(entry.amount).over(partition_by=whose, order_by=entry.id).label("balance")
+    every = select(ledger_entries, balance)
     if deployment is not None:
-        query = query.where(positions.c.deployment == deployment)
-    return [{**row, "quantity": row["quantity"] + row["reserved"]} for row in await _rows(engine, query)]
+        every = every.where(entry.deployment == deployment)
+    if account is not None:
+        every = every.where(entry.account == account)
+    running = every.subquery()
+    return (await _rows(engine, select(running).order_by(running.c.id.desc()).limit(limit)))[::-1]
+
+
+async def reconciliation(engine: AsyncEngine, account: str) -> Row:
+    """Whether the books of an account agree with its venue, and if not where they differ and what to do."""
+    lease = account_leases.c
+    query = select(lease.state, lease.message, lease.surveyed_at, lease.comparison).where(lease.account == account)
+    rows = await _rows(engine, query)
+    row: Row = rows[0] if rows else {"state": "idle", "message": "", "surveyed_at": None, "comparison": None}
+    compared: Row = row.pop("comparison") or {"at": None, "cause": None, "clean": None, "differences": []}
+    return {"account": account, **row, "state": row["state"].upper(), **compared}
 
 
 async def list_equity(engine: AsyncEngine, deployment: str) -> list[Row]:
