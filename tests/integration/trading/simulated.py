@@ -21,6 +21,7 @@ from cashup.simulator.tape import Tape
 from cashup.simulator.venue import Venue
 from cashup.strategies.bars import Bars
 from cashup.trading.engine import Engine
+from tests.faults.venue_book import VenueBook, simulator_book
 from tests.integration.trading.conftest import BTC, ETH, Desk, Prices, deploy, open_desk
 
 START = 1_735_689_600_000
@@ -33,6 +34,10 @@ class Simulated(Desk):
 
     simulator: Simulator
     account: Account
+
+    async def book(self) -> VenueBook:
+        """What the simulator holds of the account."""
+        return simulator_book(self.simulator.control.book({}), "main", self.simulator.limits.violations)
 
     def resting(self) -> int:
         """How many orders rest at the venue."""
