@@ -529,7 +529,7 @@ async def i20_no_secret_is_written_down(look: Look) -> list[str]:
     columns = await look.rows(
         """
         SELECT table_name, column_name FROM information_schema.columns
-        WHERE table_schema = 'public' AND data_type IN ('text', 'jsonb')
+        WHERE table_schema = 'public' AND data_type IN ('text', 'jsonb') ORDER BY 1, 2
         """
     )
     said = []
@@ -572,7 +572,7 @@ async def i22_money_is_never_a_float(look: Look) -> list[str]:
         "I22: a column holds floating point numbers",
         """
         SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'
-        AND data_type IN ('real', 'double precision') AND table_name = ANY(:tables)
+        AND data_type IN ('real', 'double precision') AND table_name = ANY(:tables) ORDER BY 1, 2
         """,
         tables=[table for table, _, _ in MONEY_DOCUMENTS] + ["books", "positions", "ledger_entries", "equity"],
     )

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.exchanges.rules import gate_market
+from cashup.monitoring.tasks import end
 from cashup.simulator.accounts import Account
 from cashup.simulator.server import Simulator
 from cashup.simulator.tape import Tape
@@ -75,8 +76,14 @@ class Stage:
         """A new gateway finishes what the dead one began. It lives in this process, which spares its start."""
         for proxy in (self.venue, self.postgres, self.redis):
             proxy.hooks.clear()
-        async with asyncio.timeout(SECONDS):
-            await live(self.given(script, None), Death(None), Suspensions(None))
+        life = asyncio.create_task(live(self.given(script, None), Death(None), Suspensions(None)))
+        _, waiting = await asyncio.wait([life], timeout=SECONDS)
+        if waiting:
+            for task in asyncio.all_tasks():
+                task.print_stack()
+            await end(life)
+            raise TimeoutError(f"the new gateway did not finish within {SECONDS:.0f} s; above is what it waited for")
+        life.result()
 
     async def sql(self, *statements: str) -> None:
         """Carry statements out, each in a transaction of its own."""
