@@ -119,6 +119,13 @@ POINTS: dict[str, tuple[str, Point, str, tuple[str, ...]]] = {
     ),
     "C28": ("kill flag committed", Itself("killed"), f"{_KILLED} AND {_RESTING}", ("rest",)),
     "C29": ("cancel-all at market k of n", Itself("cancel 3"), _KILLED, ("rest",)),
+    "C30": (
+        "countdown refresh unanswered",
+        Passing("venue", b"countdown_cancel_all", share=1.0),
+        "EXISTS (SELECT FROM countdowns WHERE due > 0)",
+        ("rest",),
+    ),
+    "C31": ("countdown disarmed", Itself("disarmed"), "EXISTS (SELECT FROM countdowns WHERE due > 0)", ("rest",)),
 }
 """By point: the moment, how it is hit, what the tables hold right after the death, and the scripts that come to it."""
 

@@ -37,7 +37,7 @@ from cashup.trading.halts import Halts, Scope
 from cashup.trading.intents import Request, parse_request
 from cashup.trading.kill import Kill, KillSwitch
 from cashup.trading.requests import Cancel, Place, parse_cancel, parse_place
-from cashup.types import Balance, Frame, OrderReport, OrderRequest, SendResult, Symbol
+from cashup.types import Balance, Frame, Millis, OrderReport, OrderRequest, SendResult, Symbol
 from tests.faults.crashes.counting import Suspensions
 from tests.integration.trading.conftest import BTC, CAPITAL, ETH, Prices, until
 
@@ -87,6 +87,12 @@ class MortalExchange(GateExchange):
         result = await super().cancel(*given, **options)
         self.death.reach("cancelled")
         return result
+
+    async def arm_countdown(self, seconds: int) -> Millis | None:
+        due = await super().arm_countdown(seconds)
+        if seconds == 0:
+            self.death.reach("disarmed")
+        return due
 
     def _cancels(self) -> None:
         self.cancels += 1
