@@ -151,13 +151,16 @@ class Intent:
 
 
 def answer(row: Mapping[str, Any], orders: list[str]) -> dict[str, Any]:
-    """The answer to an intent, from its row and the ids of its orders."""
+    """The answer to an intent, from its row and the ids of its orders, which sort by the time they were made.
+
+    Asked again, the decisions and the orders of then are in it as they were; the state is that of now.
+    """
     return {
         "key": row["key"],
         "kind": row["kind"],
         "state": row["state"],
         "decisions": row["decisions"],
-        "orders": orders,
+        "orders": sorted(orders),
     }
 
 
