@@ -21,15 +21,15 @@ from cashup.storage.database import create_engine
 from cashup.storage.embedded import EmbeddedServers, acquire
 from cashup.storage.redis import create_redis
 
-SCALE = "CASHUP_PROOF_SCALE"
-"""How much is proven is a setting of the tests themselves."""
+PROOF = "CASHUP_PROOF_"
+"""How the names of the tests' own settings begin: how much is proven, and where the results go."""
 
 _numbers = itertools.count(1)
 
 
 def pytest_configure() -> None:
     """No test may see the settings of the person who runs it."""
-    for name in [name for name in os.environ if name.startswith("CASHUP_") and name != SCALE]:
+    for name in [name for name in os.environ if name.startswith("CASHUP_") and not name.startswith(PROOF)]:
         del os.environ[name]
     os.environ["CASHUP_WARM"] = "0"  # a warm process for each of the tests' homes would fill the memory
 

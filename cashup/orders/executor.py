@@ -20,7 +20,10 @@ async def send(exchange: Exchange, request: OrderRequest, clock: Clock) -> SendR
 
     The claim is committed before, so whatever goes wrong here leaves an order whose fate must be found out.
     """
-    return await _written(exchange.place(request), request.client_order_id, clock)
+    result = await _written(exchange.place(request), request.client_order_id, clock)
+    if result.result is ResultClass.UNKNOWN and result.label:
+        log.error("the venue's label proves nothing", order=request.client_order_id, label=result.label)
+    return result
 
 
 async def cancel(exchange: Exchange, symbol: Symbol, order_id: str, expires_at: Millis, clock: Clock) -> SendResult:

@@ -30,10 +30,12 @@ PATIENCE = Patience(fence=1_500, margin=200, apart=200, trades=20, retry=50)
 
 @dataclass
 class Simulated(Desk):
-    """A desk on a simulated venue."""
+    """A desk on a simulated venue. `timeout` is in seconds, per request."""
 
     simulator: Simulator
     account: Account
+    patience: Patience
+    timeout: float
 
     async def book(self) -> VenueBook:
         """What the simulator holds of the account."""
@@ -46,22 +48,24 @@ class Simulated(Desk):
     async def restart(self) -> None:
         """Another engine, with a connection of its own."""
         await self.engine.stop()
-        self.exchange = connection(self.simulator, self.account)
-        self.engine = Engine(self.database, WallClock(), self.marks, self._connect, patience=PATIENCE)
+        self.exchange = connection(self.simulator, self.account, self.timeout)
+        self.engine = Engine(self.database, WallClock(), self.marks, self._connect, patience=self.patience)
         await self.engine.start()
 
     async def _connect(self, account: str) -> tuple[str, Exchange]:
         return "gate", self.exchange
 
 
-def connection(simulator: Simulator, account: Account) -> GateExchange:
+def connection(simulator: Simulator, account: Account, timeout: float) -> GateExchange:
     """The adapter with the customer's keys."""
-    return GateExchange(Credentials(account.key, account.secret), base_url=simulator.url)
+    return GateExchange(Credentials(account.key, account.secret), base_url=simulator.url, timeout=timeout)
 
 
 @asynccontextmanager
-async def simulated(database: AsyncEngine) -> AsyncIterator[Simulated]:
-    """A ready desk on a simulator in which nothing moves by itself."""
+async def simulated(
+    database: AsyncEngine, patience: Patience = PATIENCE, seconds: float = 10.0
+) -> AsyncIterator[Simulated]:
+    """A ready desk on a simulator in which nothing moves by itself; the adapter waits `seconds` for an answer."""
     prices = np.array([[float(price) for price in Prices().prices.values()]] * 5)
     values = np.stack([prices, prices, prices, prices, np.ones_like(prices)])
     bars = Bars(START + 3_600_000 * np.arange(-2, 3), [BTC, ETH], "1h", values)
@@ -70,8 +74,9 @@ async def simulated(database: AsyncEngine) -> AsyncIterator[Simulated]:
     await simulator.start()
     account = venue.accounts.create("main", {"USDT": Decimal(25_000), "BTC": Decimal(1)})
     await deploy(database)
-    desk = await open_desk(database, connection(simulator, account), Prices())
-    held = Simulated(desk.database, desk.exchange, desk.engine, desk.marks, simulator, account)
+    exchange = connection(simulator, account, seconds)
+    desk = await open_desk(database, exchange, Prices(), patience=patience)
+    held = Simulated(desk.database, exchange, desk.engine, desk.marks, simulator, account, patience, seconds)
     try:
         yield held
     finally:

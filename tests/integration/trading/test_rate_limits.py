@@ -71,29 +71,6 @@ async def test_a_cancel_does_not_wait_for_orders_that_do(desk: Simulated) -> Non
     assert desk.simulator.limits.violations == 0
 
 
-async def test_scenario_8_a_429_is_a_refusal_that_closes_the_bucket_and_not_the_way_of_cancels(
-    desk: Simulated,
-) -> None:
-    ids = await with_orders(desk, 1)
-    await open_(desk, 1)
-    resting = next(iter(desk.simulator.venue.resting(desk.account)))
-    desk.simulator.faults.set("too_many", what="place", seconds=3.0, count=1)
-    await with_orders(desk, 2)
-
-    async def refused() -> bool:
-        return "rejected" in (await states(desk.database)).values()
-
-    await until(refused)
-    began = WallClock().now()
-    assert (await desk.exchange.cancel(BTC, resting.match.id)).result is ResultClass.ACCEPTED
-    rejected = [ident for ident, state in (await states(desk.database)).items() if state == "rejected"]
-    assert len(rejected) == 1  # it is not tried again
-    assert ids[0] not in rejected
-    other = await desk.rows("SELECT max(claimed_at) AS at FROM orders WHERE state <> 'rejected'")
-    assert desk.exchange.admit(BTC, "t-next") > 0 or other[0]["at"] >= began - 1_000
-    assert desk.simulator.limits.violations == 0
-
-
 async def test_a_kill_clears_a_hundred_orders_within_the_limits(desk: Simulated) -> None:
     await with_orders(desk, 50, BTC, ETH)
     await open_(desk, 100)
