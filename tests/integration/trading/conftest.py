@@ -163,7 +163,7 @@ async def deploy(database: AsyncEngine, name: str = "demo", account: str = "main
 
 NO_SPEC: Mapping[str, Any] = {}
 
-QUICK = Patience(fence=300, margin=100, apart=100, trades=20, retry=20)
+QUICK = Patience(fence=1_000, margin=100, apart=100, trades=20, retry=20)
 """The same waits as in trading, shorter."""
 
 
