@@ -67,6 +67,7 @@ class Weather:
         rates = {each.name: random.choice((0.0, 0.02, 0.1)) for each in fields(cls)}
         for name in ("broken_stream", "silent_stream", "maintenance"):
             rates[name] /= 10
+        rates["failed_read"] /= 2  # a scan has four reads or more, and each that fails makes all of it fail
         return cls(**rates)
 
 
