@@ -254,10 +254,11 @@ class World:
     async def ask(self, question: Callable[[Gateway], Awaitable[Any]]) -> Any:
         """Ask one gateway after the other until one answers; raises what it answers."""
         random = self._crashes
+        gateway: Gateway | None = None  # one that did not answer, as one does not that waits for the lease
         while True:
             awake = [gateway for gateway in self.gateways if not gateway.life.paused]
             if awake:
-                gateway = random.choice(awake)
+                gateway = random.choice([each for each in awake if each is not gateway] or awake)
                 task = gateway.do(question(gateway))
                 ended = self.loop.create_task(gateway.ended.wait())
                 await asyncio.wait([task, ended], timeout=ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
