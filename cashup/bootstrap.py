@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from asyncpg import PostgresError
@@ -34,7 +34,7 @@ from cashup.storage.redis import create_redis
 from cashup.storage.servers import open_servers
 from cashup.trading.deployments import Deployments
 from cashup.trading.engine import Engine
-from cashup.trading.halts import Halts
+from cashup.trading.halts import Halts, Scope, TradingState
 from cashup.trading.kill import KillSwitch
 from cashup.trading.prices import Prices
 from cashup.trading.profit import MarkOf
@@ -46,6 +46,9 @@ from cashup.users.people import Login, People
 from cashup.users.throttle import LoginThrottle
 from cashup.users.tokens import Tokens
 from cashup.users.vault import Credentials, Vault
+
+SHUT_OUT = "shut_out"
+"""The code of the halt of a user who may not log in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,20 @@ class Administration:
 
     people: People
     login: Login
+    halts: Halts
+
+    async def shut_out(self, name: str, *, by: str) -> None:
+        """End the sessions of a user and hold the orders of their deployments back. What rests stays. NotFound."""
+        await self.people.get(name)
+        reason = f"{name} is shut out; `cashup user disable --undo {name}` lets them in again"
+        await self.halts.latch(Scope.USER, name, SHUT_OUT, TradingState.HALTED, reason, by=by)
+        await self.people.set_disabled(name, True, by=by)
+
+    async def let_in(self, name: str, *, by: str) -> None:
+        """Let a user in again, and their orders pass."""
+        await self.people.set_disabled(name, False, by=by)
+        with suppress(NotFound):  # an admin may have lifted the halt before
+            await self.halts.lift(Scope.USER, name, SHUT_OUT, by=by)
 
 
 @asynccontextmanager
@@ -161,7 +178,8 @@ async def open_administration(settings: Settings) -> AsyncIterator[Administratio
         stack.push_async_callback(redis.aclose)
         await _check_stores(database, redis, ours=servers.ours)
         people = People(database, Passwords(), clock)
-        yield Administration(people, Login(people, Tokens(settings.home_path, clock), LoginThrottle(redis)))
+        login = Login(people, Tokens(settings.home_path, clock), LoginThrottle(redis))
+        yield Administration(people, login, Halts(database, clock))
 
 
 class Venues:

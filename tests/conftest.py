@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -86,8 +87,15 @@ def empty_database_url(servers: EmbeddedServers) -> Iterator[str]:
 @pytest.fixture
 def database_url(servers: EmbeddedServers, template_database: str) -> Iterator[str]:
     """The URL of a database of this test's own, with every table."""
+    with copied_database(servers, template_database) as url:
+        yield url
+
+
+@contextmanager
+def copied_database(servers: EmbeddedServers, template: str) -> Iterator[str]:
+    """The URL of a new database with every table; it is gone afterwards."""
     name = f"test_{next(_numbers)}"
-    _administer(servers, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    _administer(servers, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _url(servers, name)
     _administer(servers, f"DROP DATABASE {name} WITH (FORCE)")
 

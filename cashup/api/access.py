@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from cashup.bootstrap import Gateway
 from cashup.errors import Forbidden, Unauthenticated
+from cashup.storage.database import transaction
+from cashup.trading.halts import Scope
+from cashup.users.audit import record
 from cashup.users.roles import Role
 from cashup.users.tokens import Audience, Claims
 
@@ -50,7 +53,7 @@ async def _deployment_reader(
 ) -> Claims:
     claims = await authenticate(gateway, credentials, set(Audience))
     if claims.audience is Audience.WORKER and claims.deployment != request.path_params["name"]:
-        raise Forbidden(f"this token is for deployment {claims.deployment} only")
+        await _deny(claims, gateway, request.url.path, f"this token is for deployment {claims.deployment} only")
     return claims
 
 
@@ -58,12 +61,12 @@ DeploymentReader = Annotated[Claims, Depends(_deployment_reader)]
 """Anybody who may look, and the worker of the deployment that is `{name}` in the path."""
 
 
-async def _trader(claims: Person) -> Claims:
-    return _require(claims, Role.TRADER)
+async def _trader(claims: Person, request: Request, gateway: GatewayParts) -> Claims:
+    return await _require(claims, gateway, request, Role.TRADER)
 
 
-async def _admin(claims: Person) -> Claims:
-    return _require(claims, Role.ADMIN)
+async def _admin(claims: Person, request: Request, gateway: GatewayParts) -> Claims:
+    return await _require(claims, gateway, request, Role.ADMIN)
 
 
 Trader = Annotated[Claims, Depends(_trader)]
@@ -82,7 +85,25 @@ async def authenticate(
     return await gateway.people.check(gateway.tokens.verify(credentials.credentials, audiences))
 
 
-def _require(claims: Claims, role: Role) -> Claims:
+async def require_own(claims: Claims, gateway: Gateway, scope: Scope, name: str) -> None:
+    """Raise Forbidden unless it belongs to the person who asks, or an admin asks; NotFound when there is none."""
+    if claims.role.covers(Role.ADMIN):
+        return
+    if await gateway.kills.owner(scope, name) != claims.subject:
+        sentence = f"{name or 'everything'} is not yours; only an admin may do that"
+        await _deny(claims, gateway, f"{scope}:{name}", sentence)
+
+
+async def _require(claims: Claims, gateway: Gateway, request: Request, role: Role) -> Claims:
     if not claims.role.covers(role):
-        raise Forbidden(f"this needs the role {role}, and {claims.subject} is {claims.role}")
+        sentence = f"this needs the role {role}, and {claims.subject} is {claims.role}"
+        await _deny(claims, gateway, request.url.path, sentence)
     return claims
+
+
+async def _deny(claims: Claims, gateway: Gateway, target: str, sentence: str) -> NoReturn:
+    """Refuse, and leave a row in the audit trail: somebody known tried what is not theirs to do."""
+    async with transaction(gateway.database) as connection:
+        now, detail = gateway.clock.now(), {"audience": claims.audience, "reason": sentence}
+        await record(connection, at=now, subject=claims.subject, action="denied", target=target, detail=detail)
+    raise Forbidden(sentence)

@@ -35,6 +35,6 @@ def create_app(gateway: Gateway) -> FastAPI:
     errors.install(app)
     health.install(app)
     for module in (auth, accounts, deployments, halts, orders, risk, trading, market, settings):
-        app.include_router(module.router, prefix="/api/v1")
+        app.include_router(module.router, prefix="/api/v1", responses=errors.RESPONSES)
     app.include_router(ws.router)
     return app

@@ -8,12 +8,13 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from cashup.api.access import DeploymentReader, GatewayParts, Reader, Trader
+from cashup.api.access import DeploymentReader, GatewayParts, Reader, Trader, require_own
 from cashup.api.answers import Rows
 from cashup.errors import NotFound
 from cashup.strategies.limits import Limits, Protection
 from cashup.trading import views
 from cashup.trading.deployments import Spec
+from cashup.trading.halts import Scope
 from cashup.trading.profit import profit_of, valued_positions
 
 router = APIRouter()
@@ -87,20 +88,25 @@ async def get_deployment(name: str, claims: DeploymentReader, gateway: GatewayPa
 
 @router.put("/deployments/{name}", tags=_TRADING)
 async def put_deployment(name: str, body: DeploymentBody, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
-    """Store what shall run; it runs when it is started."""
+    """Store what shall run, on an account of yours; it runs when it is started."""
     await gateway.accounts.get(body.account)
+    await require_own(claims, gateway, Scope.ACCOUNT, body.account)
+    if await gateway.deployments.exists(name):
+        await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     return await gateway.deployments.put(name, body.spec(), by=claims.subject)
 
 
 @router.post("/deployments/{name}/start", tags=_TRADING)
 async def start_deployment(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """Wish it to run. Its capital is taken out of what is free on the account."""
+    await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     return await gateway.deployments.start(name, by=claims.subject)
 
 
 @router.post("/deployments/{name}/stop", tags=_TRADING)
 async def stop_deployment(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """Wish it to stop; what it holds stays as it is."""
+    await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     return await gateway.deployments.stop(name, by=claims.subject)
 
 
@@ -145,18 +151,21 @@ async def deployment_equity(name: str, claims: DeploymentReader, gateway: Gatewa
 @router.post("/deployments/{name}/attempts", tags=_STRATEGY, status_code=201)
 async def new_attempt(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """Begin an attempt: older ones lose, and the token in the answer is for the new one's worker alone."""
+    await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     return await gateway.deployments.new_attempt(name, claims)
 
 
 @router.post("/deployments/{name}/attempts/{number}/heartbeat", tags=_STRATEGY, status_code=204)
 async def heartbeat(name: str, number: int, claims: Trader, gateway: GatewayParts) -> None:
     """The worker process of this attempt lives."""
+    await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     await gateway.deployments.heartbeat(name, number)
 
 
 @router.post("/deployments/{name}/attempts/{number}/finish", tags=_STRATEGY, status_code=204)
 async def finish_attempt(name: str, number: int, body: FinishBody, claims: Trader, gateway: GatewayParts) -> None:
     """Record how an attempt ended."""
+    await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     await gateway.deployments.finish(
         name, number, state=body.state, exit_code=body.exit_code, message=body.message, output=body.output
     )

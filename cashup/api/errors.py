@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -16,6 +17,35 @@ from starlette.exceptions import HTTPException
 from cashup.errors import CashUpError
 
 log = structlog.get_logger()
+
+
+class Problem(BaseModel):
+    """What went wrong: a word for programs and a sentence for people."""
+
+    code: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """The body of every error."""
+
+    error: Problem
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": what}
+    for status, what in {
+        400: "The request cannot be read.",
+        401: "Nobody knows who asks.",
+        403: "It is not yours to do.",
+        404: "There is no such thing.",
+        409: "It does not fit what is there.",
+        422: "The request is wrong; the message says where.",
+        429: "Too many, too fast.",
+        503: "Something that is needed does not answer; try again.",
+    }.items()
+}
+"""The errors that every operation under /api/v1 may answer with."""
 
 
 def error_body(code: str, message: str) -> dict[str, Any]:
@@ -55,7 +85,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-    return _answer(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
+    sentence = f"{request.method} {request.url.path}: {error.detail}"
+    return _answer(error.status_code, code, sentence, dict(error.headers or {}))
 
 
 async def _store(request: Request, error: Exception) -> Response:

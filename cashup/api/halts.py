@@ -7,14 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from cashup.api.access import GatewayParts, Reader, Trader
+from cashup.api.access import GatewayParts, Reader, Trader, require_own
 from cashup.api.answers import Rows
-from cashup.bootstrap import Gateway
-from cashup.errors import Forbidden
 from cashup.trading.halts import Scope
 from cashup.trading.kill import Kill
-from cashup.users.roles import Role
-from cashup.users.tokens import Claims
 
 router = APIRouter(tags=["trading"])
 
@@ -73,11 +69,3 @@ async def flatten(name: str, claims: Trader, gateway: GatewayParts) -> dict[str,
 async def flattening(name: str, claims: Reader, gateway: GatewayParts) -> dict[str, Any]:
     """How far the flattening of a deployment is."""
     return await gateway.kills.flattening(name)
-
-
-async def require_own(claims: Claims, gateway: Gateway, scope: Scope, name: str) -> None:
-    """Raise Forbidden unless it belongs to the person who asks, or an admin asks."""
-    if claims.role.covers(Role.ADMIN):
-        return
-    if await gateway.kills.owner(scope, name) != claims.subject:
-        raise Forbidden(f"{name or 'everything'} is not yours; only an admin may do that")

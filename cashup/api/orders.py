@@ -7,12 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field
 
-from cashup.api.access import GatewayParts, Reader, Trader
+from cashup.api.access import GatewayParts, Reader, Trader, require_own
 from cashup.api.answers import Rows
+from cashup.bootstrap import Gateway
 from cashup.errors import NotFound
 from cashup.trading import views
 from cashup.trading.commands import By
 from cashup.trading.explain import explain
+from cashup.trading.halts import Scope
 from cashup.trading.requests import parse_amend, parse_cancel, parse_place
 from cashup.users.tokens import Claims
 
@@ -53,6 +55,7 @@ class TermsBody(BaseModel):
 async def place_order(name: str, body: OrderBody, key: Key, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """Place an order for a deployment, with its money and under its limits; the decisions say when it was denied."""
     request = parse_place(key, body.model_dump(exclude_none=True))
+    await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     await gateway.watch_price(name, request.symbol)
     return await gateway.engine.command(name, request, _by(claims))
 
@@ -79,14 +82,21 @@ async def explain_order(order: str, claims: Reader, gateway: GatewayParts) -> Ro
 async def cancel_order(order: str, key: Key, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """End an order, by our id or the venue's. It is `working` until the venue has said what became of it."""
     request = parse_cancel(key, order)
-    return await gateway.engine.command(await gateway.engine.owner_of(order), request, _by(claims))
+    return await gateway.engine.command(await _own(claims, gateway, order), request, _by(claims))
 
 
 @router.patch("/orders/{order}")
 async def amend_order(order: str, body: TermsBody, key: Key, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """Give a resting order another quantity or price. It is `working` until the venue has said what became of it."""
     request = parse_amend(key, order, body.model_dump(exclude_none=True))
-    return await gateway.engine.command(await gateway.engine.owner_of(order), request, _by(claims))
+    return await gateway.engine.command(await _own(claims, gateway, order), request, _by(claims))
+
+
+async def _own(claims: Claims, gateway: Gateway, order: str) -> str:
+    """The deployment of an order, which is the asking person's own."""
+    deployment = await gateway.engine.owner_of(order)
+    await require_own(claims, gateway, Scope.DEPLOYMENT, deployment)
+    return deployment
 
 
 def _by(claims: Claims) -> By:

@@ -6,9 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from cashup.api.access import GatewayParts, Reader, Trader
+from cashup.api.access import GatewayParts, Reader, Trader, require_own
 from cashup.api.answers import Rows
-from cashup.api.halts import require_own
 from cashup.errors import Forbidden
 from cashup.strategies.limits import Limits
 from cashup.trading.halts import Scope

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from cashup.api.access import GatewayParts, Reader, Trader
+from cashup.api.access import GatewayParts, Reader, Trader, require_own
 from cashup.api.answers import Rows
 from cashup.storage.outbox import read_events
 from cashup.trading import views
+from cashup.trading.halts import Scope
 from cashup.trading.profit import valued_positions
 
 router = APIRouter()
@@ -82,4 +83,5 @@ async def list_events(
 async def accept_difference(name: str, claims: Trader, gateway: GatewayParts) -> None:
     """You have looked: the difference that blocks the account is booked as it is, and the account compared again."""
     await gateway.accounts.get(name)
+    await require_own(claims, gateway, Scope.ACCOUNT, name)
     await gateway.engine.accept_difference(name, claims.subject)

@@ -47,17 +47,17 @@ class WorkerSocket:
 
     async def answer(self, frame: Mapping[str, Any]) -> bool:
         """Do what `frame` asks for; False when it is nothing a worker may ask for."""
+        if frame["type"] not in FRAMES:
+            return False
         if frame["type"] == "intent":
             await self._intent(frame, self._submit(frame))
         elif frame["type"] in _COMMANDS:
             await self._intent(frame, self._command(frame))
         elif frame["type"] == "bars.subscribe":
             await self._subscribe(frame)
-        elif frame["type"] == "ready":
+        else:
             bar = _optional_millis(frame.get("bar"), "bar")
             await self._gateway.deployments.ready(self._deployment, self._attempt, bar)
-        else:
-            return False
         return True
 
     async def look_at(self, event: Event) -> None:
@@ -160,6 +160,9 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], Place | Cancel | Amend]] =
     "order.amend": _amend,
 }
 """What a worker may ask of single orders, by the type of the frame."""
+
+FRAMES = ("intent", *_COMMANDS, "bars.subscribe", "ready")
+"""Everything that a worker may send."""
 
 
 def _object(frame: Mapping[str, Any], name: str) -> Mapping[str, Any]:

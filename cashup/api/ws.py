@@ -14,6 +14,7 @@ import orjson
 import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
+from cashup.api import worker_socket
 from cashup.api.worker_socket import WorkerSocket
 from cashup.bootstrap import Gateway
 from cashup.errors import CashUpError, Unauthenticated, UsageError
@@ -28,8 +29,12 @@ BAD_TOKEN = 4401
 TRY_AGAIN = 1013
 PROTOCOL_ERROR = 1008
 
+SESSION_CHECK_SECONDS = 2.0
+"""How long a connection may outlive its session."""
+FRAMES = ("auth", "events.subscribe", *worker_socket.FRAMES)
+"""Everything that a client may send."""
+
 _AUTH_SECONDS = 10.0
-_SESSION_CHECK_SECONDS = 15.0
 _MOST_SUBSCRIPTIONS = 16
 
 
@@ -136,7 +141,7 @@ class Connection:
     async def _watch_session(self) -> None:
         """Renew a worker's token in time; end the connection when its token or session is over."""
         while True:
-            await asyncio.sleep(_SESSION_CHECK_SECONDS)
+            await asyncio.sleep(SESSION_CHECK_SECONDS)
             await self._gateway.people.check(self._claims)
             if self._worker is not None:
                 await self._worker.renew()

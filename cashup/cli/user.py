@@ -95,10 +95,11 @@ def password(name: Name, as_json: Json = False) -> None:
 
 @app.command()
 def disable(name: Name, undo: Annotated[bool, typer.Option("--undo", help="let them in again")] = False) -> None:
-    """Shut a user out at once."""
+    """Shut a user out at once: sessions end, connections close, orders of their deployments are held back."""
 
     async def work(administration: Administration) -> None:
-        await administration.people.set_disabled(name, not undo, by="local")
+        change = administration.let_in if undo else administration.shut_out
+        await change(name, by="local")
 
     _administer(work)
     typer.echo(f"{name} {'may log in again' if undo else 'is shut out'}", err=True)

@@ -100,6 +100,13 @@ class Deployments:
             raise _unknown(name)
         return _view(dict(row))
 
+    async def exists(self, name: str) -> bool:
+        """True when there is a deployment with this name."""
+        async with self._database.connect() as connection:
+            return (
+                await connection.execute(select(deployments.c.name).where(deployments.c.name == name))
+            ).first() is not None
+
     async def status(self, name: str) -> Status:
         """What is wished of the deployment and how far it is; raises NotFound."""
         first_ready = select(func.min(attempts.c.bar)).where(attempts.c.deployment == name).scalar_subquery()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from cashup.client import Client, Row
-from cashup.errors import CashUpError, Conflict, Unauthenticated, Unavailable, WorkFailed
+from cashup.errors import CashUpError, Conflict, Forbidden, Unauthenticated, Unavailable, WorkFailed
 from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.child import Child
 from cashup.workers.restarts import RETRYABLE, Restarts
@@ -134,6 +135,10 @@ class Supervisor:
             attempt = self._client.new_attempt(name)
         except Conflict:
             return  # it was stopped meanwhile; the next turn sees it
+        except Forbidden as error:
+            self._report(f"{name}: {error}; a supervisor of its owner or of an admin runs it")
+            self._not_before[name] = math.inf
+            return
         assignment = Assignment(
             gateway=self._client.gateway,
             deployment=name,
