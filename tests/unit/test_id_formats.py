@@ -31,7 +31,8 @@ def test_there_are_sixty() -> None:
     assert len(CASES) == len({ident for ident, *_ in CASES}) == 60
 
 
-@pytest.mark.parametrize(("ident", "taken", "ours"), CASES)
+# Numbered, because three of them are made anew in every process.
+@pytest.mark.parametrize(("ident", "taken", "ours"), CASES, ids=range(len(CASES)))
 def test_an_id(ident: str, taken: bool, ours: bool) -> None:
     assert (TEXT.fullmatch(ident) is not None) is taken
     assert is_ours(ident) is ours
