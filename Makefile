@@ -4,7 +4,7 @@ ARGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-faults dst lint format bench lock
+.PHONY: help setup demo up test test-faults dst soak lint format bench lock
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -23,6 +23,9 @@ test-faults: setup  ## the proofs by faults: simulation, crashes, losses; CASHUP
 
 dst: setup  ## run SEED=n of the deterministic simulation again and print all that happens in it
 	@$(BIN)/python -m tests.faults.simulation $(SEED) --trace
+
+soak: setup  ## the whole stack for MINUTES=20 at RATE=2 orders a second and a fault a minute, by SEED=n
+	@$(BIN)/python -m tests.soak $(MINUTES) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: setup  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from cashup.types import Millis
 
 if TYPE_CHECKING:
     from cashup.client import Client
+    from cashup.simulator.lockstep import ControlClient
 
 LOOK_EVERY = 2.0
 """Seconds without an event after which the processes are looked at."""
@@ -33,7 +34,10 @@ OnStep = Callable[["Stack", Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """What the simulator replays from the lake under `home`: bars of `exchange`, the first open one at `start`."""
+    """What the simulator replays from the lake under `home`: bars of `exchange`, the first open one at `start`.
+
+    With `rate_limit` it enforces Gate's limits; without, a market that is driven fast is never slowed by them.
+    """
 
     symbols: Sequence[str]
     timeframe: str
@@ -41,6 +45,7 @@ class Market:
     end: str | None = None
     exchange: str = "gate"
     fee: str = "0.001"
+    rate_limit: bool = False
 
 
 @dataclass(slots=True)
@@ -122,7 +127,8 @@ class Stack:
         market = self.market
         words = ["simulator", *market.symbols, "--lockstep", "--port", "0", "--json"]
         words += ["--timeframe", market.timeframe, "--exchange", market.exchange, "--start", market.start]
-        words += ["--fee", market.fee, "--no-rate-limit", "--control-file", str(self._control_file)]
+        words += ["--fee", market.fee, "--control-file", str(self._control_file)]
+        words += ["--rate-limit" if market.rate_limit else "--no-rate-limit"]
         return words + (["--end", market.end] if market.end else [])
 
     # --- what runs -------------------------------------------------------------------------------------------------
@@ -169,11 +175,12 @@ class Stack:
         return asyncio.run(self._ask("book"))
 
     async def _ask(self, kind: str, **fields: Any) -> dict[str, Any]:
-        async with self._control() as control:
+        async with self.control() as control:
             answer: dict[str, Any] = await control.request(kind, **fields)
         return answer
 
-    def _control(self) -> Any:
+    def control(self) -> ControlClient:
+        """A client of the simulator's control channel, not yet connected."""
         from cashup.simulator.lockstep import ControlClient
 
         control = json.loads(self._control_file.read_text())
@@ -207,7 +214,7 @@ class Stack:
 
         streams = [f"deployment:{name}" for name in deployments]
         events = watch_events(self.url, lambda: self.client.token, streams, after=0)
-        async with self._control() as control:
+        async with self.control() as control:
             lockstep = Lockstep(control, deployments, until=until, progress=progress)
             finished = await lockstep.run(self._watched(events))
         lap.seconds = time.monotonic() - started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from cashup.exchanges.base import Connected, Disconnected
 from cashup.exchanges.ccxt_adapter import point_at, to_market
 from cashup.exchanges.gate_candles import CandleFollower
 from cashup.exchanges.gate_limits import PLACE, limit_of, place_key
-from cashup.exchanges.gate_outcome import ABSENT, Reply, classify, classify_change, label_of
+from cashup.exchanges.gate_outcome import ABSENT, OUTDATED, Reply, classify, classify_change, label_of
 from cashup.exchanges.gate_stream import GateStream
 from cashup.exchanges.limiter import Limiter, Ticket
 from cashup.types import (
@@ -88,14 +89,22 @@ class GateExchange:
     # -- reads --------------------------------------------------------------------------------------------------
 
     async def markets(self) -> Mapping[Symbol, Market]:
-        """The spot symbols that trade, with their steps, minimums and fees; fetched once."""
+        """The spot symbols that trade, with their steps, minimums and fees.
+
+        Fetched once, and again when Gate refuses an order because its market's rules have changed.
+        """
         if not self._markets:
-            listed = await self._client.spot_markets()
-            self._pairs = {Symbol(market["symbol"]): market["id"] for market in listed}
-            self._symbols = {pair: symbol for symbol, pair in self._pairs.items()}
-            trading = [to_market(market, FeeIn.RECEIVED) for market in listed if market["active"]]
-            self._markets = {market.symbol: market for market in trading}
+            await self._read_markets()
         return self._markets
+
+    async def _read_markets(self) -> None:
+        """Read them, into the mapping that was handed out already: a venue changes its steps without a word."""
+        listed = await self._client.spot_markets()
+        self._pairs = {Symbol(market["symbol"]): market["id"] for market in listed}
+        self._symbols = {pair: symbol for symbol, pair in self._pairs.items()}
+        trading = [to_market(market, FeeIn.RECEIVED) for market in listed if market["active"]]
+        self._markets.clear()
+        self._markets.update((market.symbol, market) for market in trading)
 
     async def candles(self, symbol: Symbol, timeframe: str, since: Millis, limit: int = 1000) -> Sequence[Candle]:
         """Bars with open time >= `since`, oldest first, at most `limit` (and 1000); the last one may be open."""
@@ -182,7 +191,11 @@ class GateExchange:
             label = error.code.upper() if isinstance(error, ExchangeRefused) else ""
             return SendResult(ResultClass.NOT_SENT, label=label, message=str(error))
         reply = await self._exchange("POST", "orders", body, ticket=ticket)
-        return replace(classify(reply, self._report, request.client_order_id), wire=reply.wire)
+        result = classify(reply, self._report, request.client_order_id)
+        if result.label in OUTDATED:
+            with suppress(ExchangeTransient):  # the next order is refused as well then, and it is tried again
+                await self._read_markets()
+        return replace(result, wire=reply.wire)
 
     def _body(self, request: OrderRequest, pair: str) -> dict[str, str]:
         by_cost = request.type is OrderType.MARKET and request.side is Side.BUY

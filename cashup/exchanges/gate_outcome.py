@@ -65,6 +65,9 @@ REFUSED = frozenset(
 )
 """Labels that prove that no order came to be. Whatever is not listed proves nothing (a duplicate id, for instance)."""
 
+OUTDATED = frozenset({"INVALID_PRECISION", "AMOUNT_TOO_LITTLE"})
+"""Of these, the labels by which Gate says that an order does not keep to its market's rules, as it now has them."""
+
 ENDED_AT_ENTRY = frozenset({"POC_FILL_IMMEDIATELY", "ORDER_POC_IMMEDIATE", "FOK_NOT_FILL", "ORDER_FOK"})
 """Labels of an order that was taken and ended at once without a fill."""
 

@@ -225,12 +225,10 @@ class AccountActor:
         latched = await self._halts.of_account(self.account, CONTRADICTION)
         stopped = latched.reason if latched is not None else None
         await self._mark(lease, AccountState.RECONCILING, stopped or "comparing with the venue")
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                await stream.connected.wait()
-        except TimeoutError:
-            raise ExchangeTransient(f"the venue's account stream did not open in {_CONNECT_SECONDS:.0f} s") from None
-        comparison = await self._reconciler(desks).run(cause)
+        reconciler = self._reconciler(desks)
+        if not await reconciler.until(stream.connected, _CONNECT_SECONDS):
+            raise ExchangeTransient(f"the venue's account stream did not open in {_CONNECT_SECONDS:.0f} s")
+        comparison = await reconciler.run(cause)
         problem = comparison.problem or uncovered(desks.free, self.account) or desks.alarm or stopped
         if problem is None:
             await self._mark(lease, AccountState.READY, "", comparison)
@@ -306,10 +304,11 @@ class AccountActor:
                 return
 
     async def _watch(self, desks: Desks) -> None:
-        """Look after losses for as long as the books are right."""
+        """Look after losses whenever the books are right."""
         losses = LossWatch(self.account, self._engine, self._halts, self._clock)
-        while self.state is AccountState.READY:
-            await desks.watch(losses)
+        while True:
+            if self.state is AccountState.READY:
+                await desks.watch(losses)
             await asyncio.sleep(_WATCH_SECONDS)
 
     def _until_next(self, desks: Desks, deadline: float | None) -> float | None:

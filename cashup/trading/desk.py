@@ -139,6 +139,13 @@ class Desk:
             elif record.amendment_waits and self._amendment_expired(record, turn.now):
                 self.learn(record, AmendLapsed("the amendment was not sent in time"), turn)
 
+    def give_up(self, record: Record, reason: str, turn: Turn) -> None:
+        """An order is not sent, for a cause that passes: the next bar that wants the same tries again."""
+        self.learn(record, Lapsed(reason), turn)
+        for intent in self.intents:
+            if intent.key == record.intent and intent.sizing is not None:
+                self.book = self.book.with_targets(intent.sizing.as_held(self.book, {record.order.symbol}))
+
     def save(self, turn: Turn) -> None:
         """Write the book and the positions as they are at the end of the turn."""
         held = {Side.BUY: ZERO, Side.SELL: ZERO}

@@ -411,7 +411,7 @@ class Desks:
         now = self._clock.now()
         claimed = await self._journal.claim(list(waiting), now, now + self._patience.fence)
         if len(claimed) < len(waiting):
-            await self.refresh()
+            await self._give_up_held_back([record for ident, record in waiting.items() if ident not in claimed])
         requests = []
         for ident in waiting:
             if ident in claimed:
@@ -420,6 +420,20 @@ class Desks:
                 record.claimed_at, record.send_before = now, now + self._patience.fence
                 requests.append(record.request(expires_at=record.send_before))
         return requests
+
+    async def _give_up_held_back(self, records: Sequence[Record]) -> None:
+        """Give up what was made before a new halt was known here: it is not sent when the halt is lifted either."""
+        await self.refresh()
+        turn = self.turn()
+        for record in records:
+            halt = self.oversight.holding(record)
+            if halt is not None:
+                desk = self.desks[record.deployment]
+                desk.give_up(record, f"held back: {halt.reason}", turn)
+                conclude(desk, turn)
+                desk.advance(turn)
+                desk.save(turn)
+        await self.commit(turn)
 
     async def claim_amendments(self) -> list[Record]:
         """Claim every amendment that waits to be sent; the orders whose amendment must now be written, once each."""

@@ -84,6 +84,13 @@ class Oversight:
         """The halts that concern one deployment."""
         return self._halts.get(deployment, [])
 
+    def holding(self, record: Record) -> Halt | None:
+        """The halt that holds an order back, as the send claim sees it; None when none does."""
+        if record.flattens:
+            return None
+        halts = self.halts_of(record.deployment)
+        return next((h for h in halts if h.state is TradingState.HALTED or not record.reduces), None)
+
     def equities(self) -> Iterator[Equity]:
         """What each desk is worth now; one that holds something without a price or is new is left out."""
         for name, desk in self._desks.items():

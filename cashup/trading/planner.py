@@ -7,7 +7,7 @@ the bar). `plan_reductions` drafts what leads toward zero; when those orders hav
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -51,6 +51,14 @@ class Sizing:
         aims = [[a.symbol, str(a.target), str(a.mark), str(a.desired)] for a in self.aims]
         return {"equity": str(self.equity), "aims": aims}
 
+    def as_held(self, book: Book, symbols: Collection[Symbol]) -> dict[Symbol, Decimal]:
+        """What is really held of those of the aims that are named, as targets."""
+        return {
+            aim.symbol: MONEY.divide(book.quantity(aim.symbol) * aim.mark, self.equity)
+            for aim in self.aims
+            if aim.symbol in symbols
+        }
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Sizing:
         """The inverse of `to_json`."""
@@ -71,11 +79,7 @@ class Plan:
         They are the book's last targets instead, so that the next bar that wants the same tries again.
         """
         denied = {one.symbol for one in self.decisions if one.action is Action.DENY and one.code in PASSING}
-        return {
-            aim.symbol: MONEY.divide(book.quantity(aim.symbol) * aim.mark, sizing.equity)
-            for aim in sizing.aims
-            if aim.symbol in denied
-        }
+        return sizing.as_held(book, denied)
 
 
 @dataclass(frozen=True, slots=True)

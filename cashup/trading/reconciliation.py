@@ -34,6 +34,7 @@ log = structlog.get_logger()
 OPEN_ACCOUNT = Write("open_account", account_leases, ("opened_at",), keys=("account",), mode="update")
 
 _TICK_SECONDS = 0.25
+_MOMENT_SECONDS = 0.05
 _SETTLE_SECONDS = 0.2
 _LAG_SECONDS = 1.0
 _COMPARISONS = 5
@@ -88,6 +89,21 @@ class Reconciler:
         self._mailbox = mailbox
         self._errands = errands
         self._between = between
+
+    async def until(self, connected: asyncio.Event, seconds: float) -> bool:
+        """Learn what comes in, and do what may be done meanwhile, until the stream is connected.
+
+        False when that takes longer than `seconds`.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not connected.is_set():
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await self.digest()
+            await self._between()
+            self._errands.follow(self._desks.unsettled())
+            await self._mailbox.wait(_MOMENT_SECONDS)
+        return True
 
     async def run(self, cause: str) -> Comparison:
         """Orders, trades, balances. Call it while nothing is sent. Raises ExchangeError while the venue is not read."""

@@ -378,9 +378,12 @@ async def i13_claims_follow_the_lease(look: Look) -> list[str]:
     return await look.say(
         "I13: an order was claimed under a lease that another one had replaced",
         """
-        SELECT a.client_order_id, a.fence, b.client_order_id, b.fence FROM orders a JOIN orders b
-        ON a.account = b.account AND a.claimed_at > b.claimed_at AND a.fence < b.fence
-        WHERE a.account = :account
+        SELECT client_order_id, event, fence, before FROM
+            (SELECT client_order_id, event, fence,
+                max(fence) OVER (ORDER BY at RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+             FROM (SELECT client_order_id, event, at, (detail ->> 'fence')::bigint AS fence FROM order_events
+                   WHERE account = :account AND event IN ('claimed', 'amend_claimed')) c) d
+        WHERE fence < before
         """,
     )
 
@@ -434,8 +437,8 @@ async def i16_events_tell_what_the_tables_say_of_orders(look: Look) -> list[str]
         "I16: the last event of an order says something else than its row",
         """
         SELECT o.client_order_id, o.state, e.data ->> 'state', o.reserved, e.data ->> 'reserved' FROM orders o
-        LEFT JOIN LATERAL (SELECT data FROM outbox WHERE kind = 'order_changed'
-            AND data ->> 'client_order_id' = o.client_order_id ORDER BY seq DESC LIMIT 1) e ON true
+        LEFT JOIN (SELECT DISTINCT ON (data ->> 'client_order_id') data FROM outbox WHERE kind = 'order_changed'
+            ORDER BY data ->> 'client_order_id', seq DESC) e ON e.data ->> 'client_order_id' = o.client_order_id
         WHERE o.account = :account AND o.origin = 'cashup' AND (e.data IS NULL
             OR e.data ->> 'state' <> CASE WHEN o.state = 'sending' THEN e.data ->> 'state' ELSE o.state END
             OR (e.data ->> 'filled')::numeric <> greatest(o.traded, o.reported)

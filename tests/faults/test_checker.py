@@ -126,7 +126,13 @@ CASES = [
         WHERE side = 'sell'
         """,
     ),
-    tables(rules.i13_claims_follow_the_lease, "UPDATE orders SET fence = fence + 1 WHERE side = 'buy' AND bar = 1"),
+    tables(
+        rules.i13_claims_follow_the_lease,
+        """
+        UPDATE order_events SET detail = jsonb_set(detail, '{fence}', '9') WHERE event = 'claimed'
+        AND client_order_id IN (SELECT client_order_id FROM orders WHERE side = 'buy' AND bar = 1)
+        """,
+    ),
     *(
         tables(rules.i13_nothing_is_claimed_behind_a_halt, HALT.replace("THIS", halt))
         for halt in (

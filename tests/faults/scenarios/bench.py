@@ -69,8 +69,9 @@ class Bench(Simulated):
 
     async def placed(self, **order: Any) -> str:
         """The id of an order by hand, made for the deployment."""
-        (ident,) = (await self.place(f"key-{WallClock().now()}", **(order or LIMIT)))["orders"]
-        return str(ident)
+        answer = await self.place(f"key-{WallClock().now()}", **(order or LIMIT))
+        assert answer["orders"], answer["decisions"]
+        return str(answer["orders"][0])
 
     async def resting_order(self, **order: Any) -> str:
         """The id of an order that rests."""
@@ -104,7 +105,7 @@ class Bench(Simulated):
         rows = await self.rows(f"SELECT count(*) AS n FROM {table} WHERE {where}")  # noqa: S608
         return int(rows[0]["n"])
 
-    async def account(self) -> tuple[str, str]:
+    async def account_state(self) -> tuple[str, str]:
         """The account's state and message."""
         row = (await self.rows("SELECT state, message FROM account_leases"))[0]
         return row["state"], row["message"]
@@ -120,6 +121,7 @@ class Bench(Simulated):
 
     async def at_rest(self, *, without: tuple[Rule, ...] = ()) -> None:
         """Everything holds; what the venue was told to break is left out."""
+        await until(self.heard)
         await self.scenario.at_rest(self.checker, without=without)
 
 

@@ -47,7 +47,8 @@ class Scenario:
     async def at_rest(self, checker: Checker, *, without: Sequence[Rule] = ()) -> None:
         """Everything must hold now that nothing is on its way; `without` are rules that the injection itself breaks."""
         asked = [rule for rule in (*ALWAYS, *AT_REST) if rule not in without]
-        assert await checker.check(asked) == []
+        said = await checker.check(asked)
+        assert said == [], said
         self.invariants |= {int(rule.__name__[1:3]) for rule in asked if rule.__name__.startswith("i")}
 
     def row(self, *, passed: bool) -> dict[str, Any]:

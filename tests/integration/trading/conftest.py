@@ -123,10 +123,10 @@ class Desk:
 
     async def check(self) -> None:
         """Every invariant holds, in the tables and against the venue, with nothing on its way."""
-        await until(self._heard)
+        await until(self.heard)
         assert await Checker(self.database, "main", self.book).check_at_rest() == []
 
-    async def _heard(self) -> bool:
+    async def heard(self) -> bool:
         """Whether every frame that has come is acted upon: an answer may be ahead of the frame that says the same."""
         return not await self.rows("SELECT 1 FROM inbox WHERE NOT applied")
 

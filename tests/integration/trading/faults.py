@@ -27,7 +27,8 @@ from cashup.types import (
 
 @dataclass
 class FaultyExchange:
-    """`lose_orders` and `lose_answers` count how many placements suffer; `drop` and `repeat` name channels."""
+    """`lose_orders` and `lose_answers` count how many placements suffer; `drop` and `repeat` name channels,
+    `slow_reads` is how long a list of orders takes (s)."""
 
     inner: Exchange
     lose_orders: int = 0
@@ -38,6 +39,7 @@ class FaultyExchange:
     lose_change_answers: int = 0
     break_cancels: int = 0
     break_countdowns: int = 0
+    slow_reads: float = 0.0
     drop_frames: bool = False
     repeat_frames: int = 1
     placed: list[OrderRequest] = field(default_factory=list)
@@ -137,6 +139,7 @@ class FaultyExchange:
         return await self.inner.fetch_order(symbol, exchange_order_id)
 
     async def open_orders(self) -> Sequence[OrderReport]:
+        await asyncio.sleep(self.slow_reads)
         return await self.inner.open_orders()
 
     async def trades(self, symbol: Symbol, since: Millis) -> Sequence[Trade]:

@@ -17,6 +17,7 @@ from cashup.storage.lines import Lines
 from cashup.trading.halts import Halts, Scope, effective
 from cashup.trading.risk import TradingState
 from tests.integration.trading.conftest import BTC, Desk, deploy, until
+from tests.integration.trading.faults import FaultyExchange
 
 SCOPES = [(Scope.ALL, ""), (Scope.USER, "ann"), (Scope.ACCOUNT, "main"), (Scope.DEPLOYMENT, "demo")]
 OTHERS = [(Scope.USER, "bob"), (Scope.ACCOUNT, "other"), (Scope.DEPLOYMENT, "other")]
@@ -155,3 +156,38 @@ async def test_a_halted_account_sends_nothing_and_goes_on_when_it_is_lifted(desk
     await desk.processed(2)
     assert await desk.rows("SELECT 1 FROM orders WHERE claimed_at IS NOT NULL") != []
     await desk.check()
+
+
+async def test_an_order_that_a_new_halt_held_back_is_not_sent_when_it_is_lifted(desk: Desk, halts: Halts) -> None:
+    await desk.engine.ready("main")
+    await halts.latch(Scope.ACCOUNT, "main", "kill", TradingState.HALTED, "because", by="ann")
+    made = await desk.place("1", symbol=BTC, side="buy", cost="100")  # before the account has looked at the halts
+    if made["orders"]:  # it looks once a second, and may have looked in between
+        order = await desk.order(made["orders"][0], "expired")
+        assert (order["reason"], order["reserved"]) == ("held back: because", 0)
+    await halts.lift(Scope.ACCOUNT, "main", "kill", by="ann")
+    await desk.check()
+
+
+async def test_halts_are_looked_at_after_the_account_was_compared_anew(faulty: Desk) -> None:
+    """The comparison takes longer than the pause between two looks, so one of them falls into it."""
+    exchange = faulty.exchange
+    assert isinstance(exchange, FaultyExchange)
+    await faulty.engine.ready("main")
+    exchange.slow_reads = 1.5
+    exchange.breaks.set()
+    await faulty.submit(1, {BTC: 0.2})  # a frame comes, and behind it the connection breaks
+    await until(lambda: marked_ready(faulty, 2))
+    exchange.slow_reads = 0.0
+    await Halts(faulty.database, WallClock()).latch(Scope.ACCOUNT, "main", "x", TradingState.REDUCING, "y", by="ann")
+
+    async def looked() -> bool:
+        return bool((await faulty.engine.risk("main"))["demo"]["halts"])
+
+    await until(looked)
+
+
+async def marked_ready(desk: Desk, times: int) -> bool:
+    """True when the account was marked ready so many times."""
+    marks = await desk.rows("SELECT data ->> 'state' AS state FROM outbox WHERE kind = 'account_changed'")
+    return [mark["state"] for mark in marks].count("ready") >= times

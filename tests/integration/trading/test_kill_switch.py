@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.trading.engine import Engine
 from cashup.trading.halts import Halts, Scope
 from cashup.trading.kill import Kill, KillSwitch
-from cashup.types import OrderRequest, OrderType, Side, TimeInForce
 from tests.integration.trading.conftest import BTC, ETH, QUICK, Desk, Prices, deploy, open_desk, until
 from tests.integration.trading.faults import FaultyExchange
 from tests.integration.trading.resting import leave_limits, states
@@ -127,63 +125,6 @@ async def test_a_kill_outlives_a_restart_and_goes_on_where_it_was(desk: Desk) ->
     await desk.submit(1, {BTC: 0.5})
     await asyncio.sleep(0.6)
     assert await desk.rows("SELECT 1 FROM orders WHERE bar = 1 AND claimed_at IS NOT NULL") == []
-
-
-async def test_scenario_48_a_market_that_cannot_be_cancelled_is_tried_again(
-    desk: Desk, exchange: FaultyExchange
-) -> None:
-    await with_limits(desk, 2, BTC, ETH)
-    exchange.break_cancels = 5
-    await switch(desk).kill(Kill(Scope.ACCOUNT, "main"), by="ann")
-
-    async def reported() -> object:
-        accounts = (await switch(desk).state(Scope.ACCOUNT, "main"))["accounts"]
-        return [a for a in accounts if any(market["error"] == "502" for market in a["markets"].values())]
-
-    await until(reported)
-    sweep = await swept(desk, Scope.ACCOUNT, "main")
-    assert {(market["open"], market["error"]) for market in sweep["markets"].values()} == {(0, "")}
-    assert await desk.exchange.open_orders() == []
-
-
-async def test_scenario_47_unknown_orders_are_resolved_and_swept_as_well(desk: Desk, exchange: FaultyExchange) -> None:
-    """Twenty orders are under way and no answer comes: half of them rest, half were never there."""
-    await desk.engine.stop()
-    await leave_limits(desk.database, 20)
-    exchange.lose_answers, exchange.lose_orders = 20, 10
-    await restarted(desk)
-
-    async def sent() -> bool:
-        return len(exchange.placed) == 20
-
-    await until(sent)
-    await switch(desk).kill(Kill(Scope.ACCOUNT, "main"), by="ann")
-    await swept(desk, Scope.ACCOUNT, "main")
-    assert await desk.exchange.open_orders() == []
-    assert len(exchange.placed) == 20  # what was never placed is not placed again
-    await ended(desk, "cancelled", "not_placed")
-    await desk.check()
-
-
-async def test_scenario_29_other_peoples_orders_stay_unless_everything_is_killed(
-    desk: Desk, exchange: FaultyExchange
-) -> None:
-    await with_limits(desk, 2, BTC, ETH)
-    manual = OrderRequest(
-        "web", BTC, Side.BUY, OrderType.LIMIT, Decimal("0.01"), price=Decimal(20_000), time_in_force=TimeInForce.GTC
-    )
-    await exchange.inner.place(manual)
-    await switch(desk).kill(Kill(Scope.ACCOUNT, "main"), by="ann")
-    await swept(desk, Scope.ACCOUNT, "main")
-    assert [report.client_order_id for report in await desk.exchange.open_orders()] == ["web"]
-    await switch(desk).kill(Kill(Scope.ALL), by="root")
-    await swept(desk, Scope.ALL)
-    assert len(await desk.exchange.open_orders()) == 1
-    await switch(desk).kill(Kill(Scope.ALL, external=True), by="root")
-    await swept(desk, Scope.ALL)
-    assert await desk.exchange.open_orders() == []
-    with pytest.raises(UsageError):
-        await switch(desk).kill(Kill(Scope.ACCOUNT, "main", external=True), by="ann")
 
 
 async def test_a_kill_that_flattens_sells_what_is_held_although_nothing_else_is_sent(desk: Desk) -> None:

@@ -296,7 +296,7 @@ async def test_an_order_is_cancelled_by_the_venues_id_too(desk: Desk) -> None:
 
 
 async def test_cancels_pass_while_the_account_is_blocked(desk: Desk, venue: PaperVenue) -> None:
-    """Scenario 62: a second order under our client id stops the account; what rests can still be ended."""
+    """A second order under our client id stops the account; what rests can still be ended."""
     ident = await resting(desk)
     twin = OrderRequest(ident, BTC, Side.BUY, OrderType.MARKET, cost=D(500), time_in_force=TimeInForce.IOC)
     await desk.exchange.place(twin)
