@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
 from cashup.api.access import DeploymentReader, GatewayParts, Reader, Trader, require_own
 from cashup.api.answers import Rows
@@ -61,7 +61,7 @@ class FinishBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     state: Literal["finished", "failed"]
-    exit_code: int | None = None
+    exit_code: StrictInt | None = Field(None, ge=-(2**31), lt=2**31)
     message: str = Field("", max_length=10_000)
     output: str | None = Field(None, max_length=4096)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import asyncpg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from cashup.errors import CashUpError
 
@@ -58,7 +60,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CashUpError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    for kind in (RedisError, DBAPIError, PoolTimeout, OSError):
+    for kind in (RedisError, DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         app.add_exception_handler(kind, _store)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -86,12 +88,31 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
     sentence = f"{request.method} {request.url.path}: {error.detail}"
-    return _answer(error.status_code, code, sentence, dict(error.headers or {}))
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else dict(error.headers or {})
+    return _answer(error.status_code, code, sentence, headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every operation at this path, and not only of the first."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    found = {m.upper() for path, item in paths.items() if compile_path(path)[0].match(request.url.path) for m in item}
+    return ", ".join(sorted(found)) or "GET"
 
 
 async def _store(request: Request, error: Exception) -> Response:
+    if _is_about_a_value(error):
+        return _answer(422, "usage", "a text holds a character, or a number is so large, that it cannot be stored")
     log.error("store unavailable", path=request.url.path, error=str(error), kind=type(error).__name__)
     return _answer(503, "unavailable", "the gateway's database or Redis does not answer; try again")
+
+
+def _is_about_a_value(error: BaseException | None) -> bool:
+    """True when the database or its driver refused a value: NUL in a text, a number beyond 64 bits."""
+    while error is not None:
+        if isinstance(error, (asyncpg.DataError, asyncpg.CharacterNotInRepertoireError, ValueError)):
+            return True
+        error = error.__cause__
+    return False
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

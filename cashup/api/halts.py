@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from cashup.api.access import GatewayParts, Reader, Trader, require_own
 from cashup.api.answers import Rows
@@ -24,8 +24,8 @@ class KillBody(BaseModel):
 
     scope: Scope
     name: str = Field("", max_length=63)
-    flatten: bool = Field(False, description="also sell what is held, at the market")
-    external: bool = Field(False, description="with everything: also cancel orders that CashUp did not make")
+    flatten: StrictBool = Field(False, description="also sell what is held, at the market")
+    external: StrictBool = Field(False, description="with everything: also cancel orders that CashUp did not make")
     reason: str = Field("", max_length=500)
 
 

@@ -159,7 +159,9 @@ async def examine(domain: str, gateway: Gateway) -> dict[str, Any]:
 
 def install(app: FastAPI) -> None:
     """Add `/health` and one `/health/{domain}` per domain, each in its own section of the docs."""
-    router = APIRouter(prefix="/health")
+    router = APIRouter(
+        prefix="/health", responses={503: {"description": "Something is not well; the answer says what."}}
+    )
 
     @router.get("", tags=["monitoring"])
     async def health(gateway: GatewayParts, response: Response) -> dict[str, Any]:
