@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,7 +91,11 @@ def room_of(module: str) -> str | None:
 
 @cache
 def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
+    gc.disable()  # a finalizer that complains meanwhile is parsed too, and the parser cannot count the depth of both
+    try:
+        return ast.parse(path.read_text(), str(path))
+    finally:
+        gc.enable()
 
 
 @cache
