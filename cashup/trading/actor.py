@@ -28,7 +28,9 @@ from cashup.orders.patience import Patience
 from cashup.storage.lines import Lines
 from cashup.trading.countdown import COUNTDOWN, Countdown, may_rest
 from cashup.trading.desks import Desks
+from cashup.trading.digest import digest
 from cashup.trading.errands import Errands
+from cashup.trading.flatten import flatten
 from cashup.trading.halts import CONTRADICTION, Halts, Scope
 from cashup.trading.loss_watch import LossWatch
 from cashup.trading.mailbox import Mailbox, News
@@ -215,7 +217,7 @@ class AccountActor:
 
     async def _recover(self, desks: Desks, stream: AccountStream) -> None:
         """What a process before this one left behind: orders in the middle of being sent, frames not acted upon."""
-        await desks.digest(abandoned(desks))
+        await digest(desks, abandoned(desks))
         await desks.lapse()
         await stream.replay()
 
@@ -364,7 +366,7 @@ class AccountActor:
             return f"account {self.account} is {self.state}: {self.message}"
 
         async def work(desks: Desks) -> str | None:
-            return await desks.flatten(deployment)
+            return await flatten(desks, deployment)
 
         waits: str | None = await self.call(work)
         return waits

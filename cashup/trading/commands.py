@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from cashup.trading.intents import IntentState, answer, decision_view
-from cashup.trading.requests import Amend, Cancel, Place, body_hash
+from cashup.trading.requests import Amend, Cancel, OrderIntent, body_hash
 from cashup.trading.risk import Action, Decision
 from cashup.types import Millis
 
@@ -30,7 +30,7 @@ class Command:
     """One command in memory. `order` is the client order id that it is about, none when the order was denied."""
 
     deployment: str
-    request: Place | Cancel | Amend
+    request: OrderIntent
     by: By
     created_at: Millis
     expires_at: Millis

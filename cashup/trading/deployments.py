@@ -22,8 +22,8 @@ from cashup.events import EventKind
 from cashup.orders.journal import NOW
 from cashup.storage.database import transaction
 from cashup.storage.outbox import emit
-from cashup.trading.desks import Funding
 from cashup.trading.engine import Engine
+from cashup.trading.funding import Funding
 from cashup.trading.tables import attempts, books, deployments, supervisor_leases
 from cashup.types import Millis
 from cashup.users.audit import record

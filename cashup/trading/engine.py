@@ -20,11 +20,14 @@ from cashup.orders.tables import orders
 from cashup.storage.lines import Lines
 from cashup.trading.actor import AccountActor
 from cashup.trading.commands import By
-from cashup.trading.desks import Desks, Funding
+from cashup.trading.desks import Desks
+from cashup.trading.funding import Funding, fund
+from cashup.trading.intake import command, submit
 from cashup.trading.intents import Request
 from cashup.trading.prices import Marks, Prices
 from cashup.trading.quota import Quota
-from cashup.trading.requests import Amend, Cancel, Place
+from cashup.trading.requests import Cancel, OrderIntent, Place
+from cashup.trading.risk_view import risk_view
 from cashup.trading.tables import deployments
 from cashup.types import Symbol
 
@@ -134,12 +137,12 @@ class Engine:
         await self._priced(actor, list(request.targets))
 
         async def work(desks: Desks) -> dict[str, Any]:
-            return await desks.submit(deployment, fence, request)
+            return await submit(desks, deployment, fence, request)
 
         answer: dict[str, Any] = await actor.call(work)
         return answer
 
-    async def command(self, deployment: str, request: Place | Cancel | Amend, by: By) -> dict[str, Any]:
+    async def command(self, deployment: str, request: OrderIntent, by: By) -> dict[str, Any]:
         """Place, cancel or amend one order; the answer is `{key, kind, state, decisions, orders}`.
 
         Repeating it gives the stored answer. A cancel is taken whatever state the account is in. Raises Conflict,
@@ -153,7 +156,7 @@ class Engine:
             await self._priced(actor, [request.symbol])
 
         async def work(desks: Desks) -> dict[str, Any]:
-            return await desks.command(deployment, request, by)
+            return await command(desks, deployment, request, by)
 
         answer: dict[str, Any] = await actor.call(work, always=isinstance(request, Cancel))
         return answer
@@ -179,7 +182,7 @@ class Engine:
         self._accounts[funding.deployment] = account
 
         async def work(desks: Desks) -> None:
-            await desks.fund(funding)
+            await fund(desks, funding)
 
         await actor.call(work)
 
@@ -191,7 +194,7 @@ class Engine:
         actor = await self.actor(account)
 
         async def work(desks: Desks) -> dict[str, dict[str, Any]]:
-            return desks.risk()
+            return risk_view(desks.oversight, self._clock.now())
 
         found: dict[str, dict[str, Any]] = await actor.call(work)
         return found

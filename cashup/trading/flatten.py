@@ -8,15 +8,29 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from cashup.orders.history import Source
 from cashup.orders.ids import client_order_id, ulid
 from cashup.trading.desk import Desk
+from cashup.trading.desks import Desks
 from cashup.trading.intents import TIME_TO_LIVE, Intent, IntentState, Request
 from cashup.trading.requests import FLATTEN
 from cashup.trading.turn import Turn
 from cashup.types import ZERO, OrderRequest, OrderType, Side, Symbol, TimeInForce
 
 
-def flatten(desk: Desk, turn: Turn) -> str | None:
+async def flatten(desks: Desks, deployment: str) -> str | None:
+    """Go on with selling all that a deployment holds; what it waits for, None when nothing is left to sell."""
+    desk = desks.desks.get(deployment)
+    if desk is None:
+        return None
+    turn = desks.turn()
+    turn.source = Source("operator", "flatten")
+    waits = _sell(desk, turn)
+    await desks.commit(turn)
+    return waits
+
+
+def _sell(desk: Desk, turn: Turn) -> str | None:
     """Go on with it: None when nothing is left that the venue would take, else a sentence that says what it waits for.
 
     Whatever is under way ends first, so that nothing is sold twice.

@@ -100,6 +100,11 @@ class Oversight:
             if priced and name in self._owners:
                 yield Equity(name, self._owners[name], desk.quote, desk.book.equity(known), desk.capital)
 
+    def marks(self) -> Iterator[tuple[str, dict[Symbol, Decimal]]]:
+        """Each deployment with the newest prices of what it has held, as far as there are any."""
+        for name, desk in self._desks.items():
+            yield name, {s: price for s in desk.book.positions if (price := self._prices.of(s)) is not None}
+
     def at(self, now: Millis) -> Callable[[str, Mapping[Symbol, Decimal]], Standing]:
         """`standing` at this moment."""
 

@@ -23,10 +23,12 @@ from cashup.orders.journal import Write
 from cashup.orders.tables import account_leases
 from cashup.trading.desks import Desks
 from cashup.trading.differences import Difference, OrderDifference, compare, differences, plain, totals
+from cashup.trading.digest import digest
 from cashup.trading.errands import Errands
 from cashup.trading.ledger import Posting
 from cashup.trading.mailbox import Mailbox, News
 from cashup.trading.survey import Survey, survey, trades_of
+from cashup.trading.turn import Turn
 from cashup.types import Millis, OrderReport, OrderState, ResultClass, SendResult
 
 log = structlog.get_logger()
@@ -134,7 +136,7 @@ class Reconciler:
     async def digest(self) -> None:
         """Digest what has come in."""
         while news := self._mailbox.peek():
-            await self._desks.digest(news)
+            await digest(self._desks, news)
             self._mailbox.drop(len(news))
 
     async def look(self) -> Comparison:
@@ -231,7 +233,7 @@ async def accept(desks: Desks, found: Sequence[Difference | OrderDifference], su
     for difference in found:
         if isinstance(difference, OrderDifference):
             if difference.venue == "unknown":
-                desks.end(_gone(difference, subject, turn.now), turn)
+                _end(desks, _gone(difference, subject, turn.now), turn)
         elif not difference.stale:
             change = difference.venue - difference.books
             posting.add("cash", difference.asset, change).add("suspense", difference.asset, -change)
@@ -249,6 +251,17 @@ def uncovered(free: Mapping[str, Decimal], account: str) -> str | None:
                 "bring them back, or stop the deployments"
             )
     return None
+
+
+def _end(desks: Desks, report: OrderReport, turn: Turn) -> None:
+    external = desks.external.underway.get(report.exchange_order_id)
+    if external is not None:
+        external.learn(report, turn)
+    for desk in desks.desks.values():
+        record = desk.records.get(report.client_order_id or "")
+        if record is not None:
+            desk.learn(record, report, turn)
+            desk.save(turn)
 
 
 def _gone(difference: OrderDifference, subject: str, now: Millis) -> OrderReport:

@@ -111,10 +111,10 @@ class Amend:
         _check_step(self.price, market.tick, f"the price of {market.symbol}")
 
 
-Command = Place | Cancel | Amend
+OrderIntent = Place | Cancel | Amend
 
 
-def body_hash(request: Command) -> str:
+def body_hash(request: OrderIntent) -> str:
     """Equal for requests that ask for the same; trailing zeros do not matter."""
     return hashlib.sha256(dump_json([request.kind.value, *sorted(request.body().items())]).encode()).hexdigest()
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from cashup.trading.halts import Halt
+from cashup.trading.oversight import Oversight
 from cashup.trading.risk import Allowance, Lock, Standing
-from cashup.types import Side
+from cashup.types import Millis, Side
 
 
-def standing_view(standing: Standing, halts: list[Halt]) -> dict[str, Any]:
+def risk_view(oversight: Oversight, now: Millis) -> dict[str, dict[str, Any]]:
+    """Every deployment of an account, as things stand."""
+    return {
+        name: _standing(oversight.standing(name, marks, now), oversight.halts_of(name))
+        for name, marks in oversight.marks()
+    }
+
+
+def _standing(standing: Standing, halts: list[Halt]) -> dict[str, Any]:
     """One deployment."""
     return {
         "state": standing.state.value,

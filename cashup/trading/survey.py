@@ -177,9 +177,9 @@ async def _undead(desks: Desks, resting: Sequence[OrderReport]) -> list[OrderDif
     found = []
     for report in resting:
         if is_ours(report.client_order_id) and report.client_order_id not in underway:
-            order = await desks.order_of(report)
-            if order is not None and order.state.terminal:
-                found.append(OrderDifference.undead(order))
+            record = await desks.known.find(report.client_order_id, report.exchange_order_id)
+            if record is not None and record.state.terminal:
+                found.append(OrderDifference.undead(record.order))
     return found
 
 

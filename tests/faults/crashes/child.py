@@ -31,8 +31,8 @@ from cashup.storage.database import create_engine
 from cashup.storage.outbox import Relay
 from cashup.storage.redis import create_redis
 from cashup.trading.commands import By
-from cashup.trading.desks import Funding
 from cashup.trading.engine import Engine
+from cashup.trading.funding import Funding
 from cashup.trading.halts import Halts, Scope
 from cashup.trading.intents import Request, parse_request
 from cashup.trading.kill import Kill, KillSwitch

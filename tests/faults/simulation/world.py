@@ -24,7 +24,7 @@ from cashup.exchanges.paper_venue import PaperVenue
 from cashup.exchanges.rules import gate_market
 from cashup.monitoring.tasks import end
 from cashup.storage.database import create_engine
-from cashup.trading.desks import Funding
+from cashup.trading.funding import Funding
 from cashup.types import Millis
 from tests.faults.checker import Checker
 from tests.faults.rules import BY_THE_CLOCK

@@ -14,7 +14,7 @@ from cashup.bootstrap import Gateway, open_gateway
 from cashup.exchanges.paper_terms import PaperTerms
 from cashup.settings import Settings
 from cashup.simulator.server import Simulator
-from cashup.trading.desks import Funding
+from cashup.trading.funding import Funding
 from cashup.trading.intents import parse_request
 from cashup.types import Mode
 from tests.contract.conftest import BTC, start_simulator

@@ -18,8 +18,8 @@ from cashup.exchanges.base import Exchange
 from cashup.exchanges.gate import Credentials, GateExchange
 from cashup.orders.patience import Patience
 from cashup.storage.database import create_engine
-from cashup.trading.desks import Funding
 from cashup.trading.engine import Engine
+from cashup.trading.funding import Funding
 from cashup.types import OrderRequest, SendResult
 from tests.integration.trading.conftest import BTC, CAPITAL, ETH, Desk, Prices
 

@@ -21,8 +21,8 @@ from cashup.exchanges.rules import gate_market
 from cashup.orders.patience import Patience
 from cashup.storage.outbox import outbox
 from cashup.trading.commands import By
-from cashup.trading.desks import Funding
 from cashup.trading.engine import Engine
+from cashup.trading.funding import Funding
 from cashup.trading.intents import parse_request
 from cashup.trading.requests import parse_amend, parse_cancel, parse_place
 from cashup.trading.tables import deployments

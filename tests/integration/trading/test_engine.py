@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cashup.errors import Conflict, UsageError
 from cashup.exchanges.paper_venue import PaperVenue
 from cashup.orders.journal import FenceLost
-from cashup.trading.desks import Funding
+from cashup.trading.funding import Funding
 from cashup.trading.intents import parse_request
 from cashup.types import OrderRequest, OrderType, Side
 from tests.integration.trading.conftest import BTC, ETH, Desk, Prices, deploy, until

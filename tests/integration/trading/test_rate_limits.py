@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import WallClock
 from cashup.errors import TooManyRequests
-from cashup.trading.desks import Funding
+from cashup.trading.funding import Funding
 from cashup.trading.halts import Halts, Scope
 from cashup.trading.intents import parse_request
 from cashup.trading.kill import Kill, KillSwitch

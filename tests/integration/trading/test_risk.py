@@ -13,7 +13,7 @@ from cashup.errors import NotFound, UsageError
 from cashup.exchanges.paper import PaperExchange
 from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.strategies.limits import Limits
-from cashup.trading.desks import Funding
+from cashup.trading.funding import Funding
 from cashup.trading.halts import Halts, Scope
 from cashup.trading.loss_watch import Equity, LossWatch
 from cashup.trading.risk import TradingState
