@@ -15,11 +15,14 @@ import psutil
 from benchmarks import process
 from benchmarks.check import check
 from benchmarks.engines import engines, run_peer, save_bars
+from benchmarks.kill import order_kill
 from benchmarks.lake import lake
 from benchmarks.measure import ROOT, cashup, home, pss_mib, run, spread
 from benchmarks.notebook import import_, seen
 from benchmarks.orders import order_path
+from benchmarks.recovery import order_recovery
 from benchmarks.sweep import sweep, sweep_dask
+from benchmarks.unknown import order_unknown
 from benchmarks.validation import validation, walkforward
 from cashup.cli.stack import Market, Stack
 from cashup.clock import parse_time
@@ -208,6 +211,9 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "lake": lake,
     "stack": stack,
     "order_path": order_path,
+    "order_recovery": order_recovery,
+    "order_kill": order_kill,
+    "order_unknown": order_unknown,
     "worker": worker,
     "demo_warm": demo_warm,
     "demo_cold": demo_cold,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.order_report import order_path, soak
 from benchmarks.research_report import engines, research
 
 PEERS = Path(__file__).with_name("peers") / "quoted.json"
@@ -57,6 +58,8 @@ def render(found: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
         research(values),
         _warm(values),
         _trading(values),
+        order_path(values),
+        soak(values),
         _memory(values),
     ]
     return "\n".join(part for part in parts if part)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-AFTERMATH = 2_000_000_000
+AFTERMATH = 1_000_000_000
 """How long after its end a fault still counts as on (ns)."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,13 +53,16 @@ FAMILIES: Mapping[str, Mapping[str, Strike]] = {
 }
 """Every fault there is, by family. Two of the venue for each of another family: it has most to go wrong."""
 
-PROCESSES = frozenset(FAMILIES["gateway"]) | frozenset(FAMILIES["stores"])
-"""The faults after which the gateway has to come back."""
+PROCESSES = frozenset({"gateway", "stores"})
+"""The families after whose faults the gateway has to come back."""
 
 
 @dataclass
 class Struck:
-    """One fault: from when to when (ns, monotonic), and after how many seconds everybody was answered again."""
+    """One fault: from when until its consequences were over (ns, monotonic).
+
+    `recovered` is, for a fault of a process, after how many seconds everybody was answered again.
+    """
 
     kind: str
     family: str
@@ -106,20 +109,31 @@ class Weather:
         struck = Struck(kind, family, time.perf_counter_ns())
         self.struck.append(struck)
         await FAMILIES[family][kind](self.stage, self.random)
+        if await self._within(self._answered(), f"everybody is answered again after {kind}") and family in PROCESSES:
+            struck.recovered = (time.perf_counter_ns() - struck.began) / 1e9
+        await self._within(self._known(), f"the fate of every order is known again after {kind}")
+        struck.ended = time.perf_counter_ns()
+
+    async def _within(self, work: Coroutine[None, None, None], what: str) -> bool:
+        """False, and a violation, when it takes too long."""
         try:
             async with asyncio.timeout(RECOVERED_WITHIN):
-                await self._recovered()
+                await work
         except TimeoutError:
-            self.stage.complain(f"{RECOVERED_WITHIN:.0f} s after {kind} not everybody is answered again")
-        struck.ended = time.perf_counter_ns()
-        if family in ("gateway", "stores"):
-            struck.recovered = (struck.ended - struck.began) / 1e9
+            self.stage.complain(f"it takes more than {RECOVERED_WITHIN:.0f} s until {what}")
+            return False
+        return True
 
-    async def _recovered(self) -> None:
-        """Until every account is traded, every worker is answered, and the fate of every order is known again."""
-        while not (await self.stage.ready() and await self.stage.knows()):
+    async def _answered(self) -> None:
+        """Until every account is traded and every worker is answered."""
+        while not await self.stage.ready():
             await asyncio.sleep(0.1)
         await asyncio.gather(*(worker.repeat() for worker in self.stage.workers))
+
+    async def _known(self) -> None:
+        """Until the fate of every order is known: orders in the same symbols wait for that."""
+        while not await self.stage.knows():
+            await asyncio.sleep(0.1)
 
     def _draws(self) -> Iterator[tuple[str, str]]:
         """Families in turn and in any order; of each family its kinds, none twice before all have been."""
