@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import asyncpg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from redis.exceptions import RedisError
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from cashup.errors import CashUpError
+from cashup.storage.database import DATABASE_ERRORS, is_about_a_value
 
 log = structlog.get_logger()
 
@@ -60,7 +58,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CashUpError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    for kind in (RedisError, DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    for kind in (RedisError, OSError, *DATABASE_ERRORS):
         app.add_exception_handler(kind, _store)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -100,19 +98,10 @@ def _allowed(request: Request) -> str:
 
 
 async def _store(request: Request, error: Exception) -> Response:
-    if _is_about_a_value(error):
+    if is_about_a_value(error):
         return _answer(422, "usage", "a text holds a character, or a number is so large, that it cannot be stored")
     log.error("store unavailable", path=request.url.path, error=str(error), kind=type(error).__name__)
     return _answer(503, "unavailable", "the gateway's database or Redis does not answer; try again")
-
-
-def _is_about_a_value(error: BaseException | None) -> bool:
-    """True when the database or its driver refused a value: NUL in a text, a number beyond 64 bits."""
-    while error is not None:
-        if isinstance(error, (asyncpg.DataError, asyncpg.CharacterNotInRepertoireError, ValueError)):
-            return True
-        error = error.__cause__
-    return False
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

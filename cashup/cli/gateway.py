@@ -20,7 +20,9 @@ def gateway(
     from cashup.api.server import serve
     from cashup.monitoring.logging import configure
     from cashup.settings import load_settings
+    from cashup.workers import coredump
 
+    coredump.forbid()
     configure()
     settings = load_settings()
     changed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}

@@ -11,9 +11,12 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import orjson
 from sqlalchemy import BigInteger, Column, MetaData, Numeric, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cashup.errors import StorageError
@@ -32,6 +35,14 @@ metadata = MetaData(
 
 Money = Numeric
 """NUMERIC without a scale: exact, and no digit is invented or lost."""
+
+DATABASE_ERRORS: tuple[type[Exception], ...] = (
+    DBAPIError,
+    PoolTimeout,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
+"""Whatever may come of a statement, through SQLAlchemy or straight from the driver."""
 
 COMMIT_SECONDS = 15.0
 """How long a commit may take before its connection is thrown away."""
@@ -144,6 +155,15 @@ async def _carry_through(work: Any) -> None:
             raise cancelled from failure
         raise cancelled
     task.result()
+
+
+def is_about_a_value(error: BaseException | None) -> bool:
+    """True when the database or its driver refused a value: NUL in a text, a number beyond 64 bits."""
+    while error is not None:
+        if isinstance(error, (asyncpg.DataError, asyncpg.CharacterNotInRepertoireError, ValueError)):
+            return True
+        error = error.__cause__
+    return False
 
 
 async def check_safety(connection: AsyncConnection, mode: Mode) -> None:

@@ -23,8 +23,9 @@ def main() -> None:
 
 def run(words: Sequence[str]) -> None:
     """Take what the worker handed over, then become an ordinary Jupyter kernel; forked kernels begin here."""
-    from cashup.workers import context
+    from cashup.workers import context, coredump
 
+    coredump.forbid()
     context.enter()
     # What lies beside the notebook can be imported, and can shadow nothing: kernels start with `-P`, which keeps the
     # folder from the front of the path.

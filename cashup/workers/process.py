@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 from cashup.errors import CashUpError, UsageError
+from cashup.workers import coredump
 from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.context import Task
 from cashup.workers.engine import KERNEL_NAME
@@ -27,6 +28,7 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 
 def main() -> int:
     """Execute the task that standard input brings; the exit code, which the outcome on standard output repeats."""
+    coredump.forbid()
     with StopSignals(graceful=True) as signals:
         stdin = sys.stdin.fileno()
         try:

@@ -1,4 +1,9 @@
-"""Four planted secrets: exchange key, exchange secret, admin password, worker token. None may lie around in clear."""
+"""Eight planted secrets, of which none may lie around in clear.
+
+Exchange key, exchange secret, the admin's password, a viewer's password, an access token, a worker's token, the key
+that seals the vault, the key that signs tokens. The two last ones lie in `keys/`, and only there; a saved login is for
+its owner's eyes.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +20,14 @@ import psutil
 import pytest
 import redis
 
+from tests.e2e.conftest import run_cashup
+
 if TYPE_CHECKING:
     from conftest import Trading
 
 pytestmark = pytest.mark.slow
+
+VIEWER = "a viewer's own password"
 
 WORKER_TOKEN = re.compile(rb"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}")
 
@@ -26,10 +35,9 @@ WORKER_TOKEN = re.compile(rb"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0
 class Canary:
     """Knows the secrets, and finds them as text, hex or base64, and any worker token by its header."""
 
-    def __init__(self, secrets: dict[str, str]) -> None:
+    def __init__(self, secrets: dict[str, bytes]) -> None:
         self._needles = {
-            name: {secret.encode(), secret.encode().hex().encode(), base64.b64encode(secret.encode())[:-3]}
-            for name, secret in secrets.items()
+            name: {secret, secret.hex().encode(), base64.b64encode(secret)[:-3]} for name, secret in secrets.items()
         }
 
     def sings(self, text: bytes) -> set[str]:
@@ -47,11 +55,18 @@ def _header(token: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def canary(trading: Trading) -> Canary:
+    trading.add_user("canary", VIEWER)
+    keys = trading.stack.home / "keys"
+    signing = b"".join((keys / "jwt.pem").read_bytes().splitlines()[1:-1])
     return Canary(
         {
-            "exchange key": trading.key,
-            "exchange secret": trading.secret,
-            "admin password": trading.stack.admin_password,
+            "exchange key": trading.key.encode(),
+            "exchange secret": trading.secret.encode(),
+            "admin password": trading.stack.admin_password.encode(),
+            "viewer password": VIEWER.encode(),
+            "access token": trading.stack.client.token.encode(),
+            "vault key": (keys / "kek").read_bytes(),
+            "signing key": signing,
         }
     )
 
@@ -67,8 +82,18 @@ def home(trading: Trading) -> Path:
 def test_the_canary_sings_when_there_is_something_to_sing_about(trading: Trading, canary: Canary) -> None:
     header = base64.urlsafe_b64encode(b'{"alg":"EdDSA","typ":"worker+jwt"}').rstrip(b"=")
     token = header + b"." + b"a" * 30 + b"." + b"b" * 40
-    planted = f"key={trading.key} {trading.secret.encode().hex()} {trading.stack.admin_password} ".encode() + token
-    assert canary.sings(planted) == {"exchange key", "exchange secret", "admin password", "worker token"}
+    words = (
+        trading.key,
+        trading.secret.encode().hex(),
+        trading.stack.admin_password,
+        VIEWER,
+        trading.stack.client.token,
+    )
+    keys = b"".join(path.read_bytes().replace(b"\n", b"") for path in (trading.stack.home / "keys").iterdir())
+    planted = (
+        " ".join(words).encode() + b" " + token + base64.b64encode((trading.stack.home / "keys" / "kek").read_bytes())
+    )
+    assert len(canary.sings(planted + keys)) == 8
 
 
 def test_no_notebook_and_no_log_holds_a_secret(home: Path, canary: Canary) -> None:
@@ -80,8 +105,12 @@ def test_no_notebook_and_no_log_holds_a_secret(home: Path, canary: Canary) -> No
 
 
 def test_no_other_file_of_the_home_holds_a_secret(home: Path, canary: Canary) -> None:
-    ours = [path for path in home.rglob("*") if path.is_file() and path.relative_to(home).parts[0] != "postgres"]
-    assert not {str(path): found for path in ours if (found := canary.sings(path.read_bytes()))}
+    elsewhere = ("postgres", "keys")
+    ours = [path for path in home.rglob("*") if path.is_file() and path.relative_to(home).parts[0] not in elsewhere]
+    holding = {path for path in ours if canary.sings(path.read_bytes())}
+    login = home / "credentials.json"
+    assert holding <= {login}
+    assert login.stat().st_mode & 0o077 == 0
 
 
 def test_the_database_holds_no_secret_in_clear(home: Path, canary: Canary) -> None:
@@ -94,7 +123,8 @@ def test_the_database_holds_no_secret_in_clear(home: Path, canary: Canary) -> No
         [tool, "--host", sockets, "--username", "cashup", "--inserts", "postgres"], capture_output=True, check=True
     ).stdout
     assert b"INSERT INTO public.accounts" in dump
-    assert b"INSERT INTO public.fills" in dump
+    for table in ("fills", "orders", "order_events", "ledger_entries", "inbox", "audit"):
+        assert f"INSERT INTO public.{table} ".encode() in dump, table
     assert canary.sings(dump) == set()
     assert (
         canary.sings(b"".join(path.read_bytes() for path in (home / "postgres").rglob("*") if path.is_file())) == set()
@@ -116,7 +146,10 @@ def test_no_page_shows_a_secret(trading: Trading, home: Path, canary: Canary) ->
         pages = [browser.post("/login", data=fields), browser.get("/"), browser.get("/login")]
     token = {"Authorization": f"Bearer {trading.stack.client.token}"}
     paths = ["/docs", "/openapi.json", "/health", "/health/user", "/api/v1/accounts", "/api/v1/deployments"]
-    paths += ["/api/v1/orders", "/api/v1/fills", "/api/v1/events", "/api/v1/auth/me"]
+    paths += ["/api/v1/orders", "/api/v1/fills", "/api/v1/events", "/api/v1/auth/me", "/api/v1/halts", "/api/v1/kills"]
+    paths += ["/api/v1/ledger", "/api/v1/positions", "/api/v1/risk", "/api/v1/risk/limits", "/api/v1/settings"]
+    paths += ["/api/v1/accounts/demo/reconciliation", "/api/v1/market/channels"]
+    paths += [f"/api/v1/orders/{order['client_order_id']}/explain" for order in trading.stack.client.orders("demo")[:3]]
     with httpx.Client(base_url=trading.stack.url, headers=token) as api:
         pages += [api.get(path) for path in paths]
     assert not {str(page.url): found for page in pages if (found := canary.sings(page.content))}
@@ -138,6 +171,31 @@ def test_no_process_carries_a_secret_in_its_environment_or_arguments(
     for process in workers:
         names = set(process.environ())
         assert not names & {"CASHUP_TOKEN", "CASHUP_DATABASE_URL", "CASHUP_REDIS_URL"}
+
+
+def test_no_command_prints_a_secret(trading: Trading, home: Path, canary: Canary) -> None:
+    order = trading.stack.client.orders("demo")[0]["client_order_id"]
+    environment = {"CASHUP_GATEWAY_URL": trading.stack.url, "CASHUP_TOKEN": trading.stack.client.token}
+    said = {}
+    for words in (
+        ("explain", order),
+        ("explain", order, "--json"),
+        ("explain", "nothing"),
+        ("doctor",),
+        ("account", "list"),
+        ("ledger",),
+    ):
+        done = run_cashup(home, *words, env=environment)
+        said[words] = canary.sings((done.stdout + done.stderr).encode())
+        assert done.stdout or done.stderr, words
+    assert not {words: found for words, found in said.items() if found}
+
+
+def test_no_process_leaves_its_memory_in_a_file(trading: Trading, home: Path) -> None:
+    processes = [psutil.Process(trading.stack.gateway.pid), *trading.stack.worker_processes()]
+    processes = [process for process in processes if process.status() != psutil.STATUS_ZOMBIE]
+    assert len(processes) >= 3, "gateway, worker and kernel"
+    assert {process.rlimit(psutil.RLIMIT_CORE) for process in processes} == {(0, 0)}
 
 
 def _socket(home: Path, name: str) -> str:
