@@ -346,6 +346,18 @@ async def test_what_does_not_exist_is_none(bench: Any) -> None:
     assert await bench.exchange.fetch_order(BTC, "999999") is None
 
 
+async def test_a_client_id_that_is_used_twice_makes_two_orders_and_finds_the_newest(bench: Any) -> None:
+    """What makes one write per id, ever, necessary: the venue does not protect us from a second one."""
+    request = bench.limit(BUY, "2", "95")
+    first, second = await bench.exchange.place(request), await bench.exchange.place(request)
+    assert (first.result, second.result) == (ACCEPTED, ACCEPTED)
+    assert first.report.exchange_order_id != second.report.exchange_order_id
+    resting = await bench.exchange.open_orders()
+    assert [report.client_order_id for report in resting] == [request.client_order_id] * 2
+    found = await bench.exchange.find_order(BTC, request.client_order_id)
+    assert found.exchange_order_id == second.report.exchange_order_id
+
+
 async def test_a_finished_order_is_fetched_by_its_venue_id(bench: Any) -> None:
     sent = await bench.exchange.place(bench.market(BUY, "100"))
     assert await bench.exchange.fetch_order(BTC, sent.report.exchange_order_id) == sent.report

@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cashup.errors import IntegrityError
+from cashup.orders.facts import AmendAnswered, AmendRequested, Terms
 from cashup.orders.record import Record, read
 from cashup.orders.state import (
     CancelRefused,
@@ -410,6 +411,39 @@ def test_every_event_is_answered(order: Order, event: Event) -> None:
 def test_news_of_another_order_is_refused(order: Order, news: Any, change: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError):
         apply(order, replace(news, **change))
+
+
+# -- amendments -------------------------------------------------------------------------------------------------------
+
+
+def termed(filled: int, at: int, quantity: int, price: int) -> OrderReport:
+    """A report that also says what the order's terms are."""
+    return replace(report(D(filled), at), quantity=D(quantity), price=D(price))
+
+
+AMENDED = st.builds(termed, st.just(0), st.integers(2, 9), st.integers(10, 20), st.integers(90, 110))
+
+
+@prop(st.lists(AMENDED, min_size=1, max_size=5), st.data())
+def test_the_terms_are_those_of_the_newest_word_whatever_comes_first(said: list[Any], data: st.DataObject) -> None:
+    start = _start(Side.BUY, D(15), None)
+    straight, shuffled = told(start, said), told(start, data.draw(st.permutations(said)))
+    assert (straight.quantity, straight.price) == (shuffled.quantity, shuffled.price)
+    newest = max((one.updated_at, one.quantity, one.price) for one in said)
+    assert (straight.quantity, straight.price) == newest[1:]
+
+
+@prop(st.integers(10, 20).map(D), st.integers(90, 110).map(D), st.sampled_from(list(ResultClass)))
+def test_an_amendment_on_its_way_counts_with_the_larger_until_it_is_answered(
+    quantity: Decimal, price: Decimal, result: ResultClass
+) -> None:
+    resting = apply(_start(Side.BUY, D(15), None), report(D(0), 1))
+    asked = apply(resting, AmendRequested(Terms(quantity, price)))
+    assert asked.most == max(D(15), quantity)
+    after = apply(asked, AmendAnswered(SendResult(result)))
+    proven = result in {ResultClass.REFUSED, ResultClass.NOT_SENT}
+    assert after.most == (D(15) if proven else asked.most)
+    assert (after.quantity, after.state) == (D(15), OrderState.OPEN)
 
 
 # -- storage ----------------------------------------------------------------------------------------------------------
