@@ -46,12 +46,12 @@ def servers_of(home: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if str(home) in " ".join(process.cmdline()) and process.name() != "python-user":
+            words = process.cmdline()
+            if str(home) in " ".join(words) and words[1:2] != ["-c"] and process.name() != "python-user":
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-    users = {"-c"}
-    return [process for process in found if not users & set(process.cmdline()[1:2])]
+    return found
 
 
 def until(true: Callable[[], bool], seconds: float = 30) -> None:
