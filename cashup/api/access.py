@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from cashup.bootstrap import Gateway
-from cashup.errors import Forbidden, Unauthenticated
+from cashup.errors import Forbidden, Unauthenticated, UsageError
 from cashup.storage.database import transaction
 from cashup.trading.halts import Scope
 from cashup.users.audit import record
@@ -74,6 +74,18 @@ Trader = Annotated[Claims, Depends(_trader)]
 
 Admin = Annotated[Claims, Depends(_admin)]
 """Admins."""
+
+
+async def plain_query(request: Request) -> None:
+    """Refuse a query that says something twice, or something unknown: a misspelt name must not act on everything."""
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    names = [name for name, _ in request.query_params.multi_items()]
+    if unknown := next((name for name in names if name not in known), None):
+        raise UsageError(f"there is no parameter {unknown!r}; there are: {', '.join(sorted(known)) or 'none'}")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{twice} is given more than once")
+    if "" in names:
+        raise UsageError("a parameter has no name")
 
 
 async def authenticate(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from cashup.api import accounts, auth, deployments, errors, halts, health, market, orders, risk, settings, trading, ws
+from cashup.api.access import plain_query
 from cashup.bootstrap import Gateway
 
 SECTIONS = {
@@ -35,6 +36,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     errors.install(app)
     health.install(app)
     for module in (auth, accounts, deployments, halts, orders, risk, trading, market, settings):
-        app.include_router(module.router, prefix="/api/v1", responses=errors.RESPONSES)
+        app.include_router(
+            module.router, prefix="/api/v1", responses=errors.RESPONSES, dependencies=[Depends(plain_query)]
+        )
     app.include_router(ws.router)
     return app

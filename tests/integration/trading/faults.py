@@ -28,7 +28,7 @@ from cashup.types import (
 @dataclass
 class FaultyExchange:
     """`lose_orders` and `lose_answers` count how many placements suffer; `drop` and `repeat` name channels,
-    `slow_reads` is how long a list of orders takes (s)."""
+    `slow_reads` is how long a list of orders takes (s), `full` how long no order has room in the rate limit (s)."""
 
     inner: Exchange
     lose_orders: int = 0
@@ -40,6 +40,7 @@ class FaultyExchange:
     break_cancels: int = 0
     break_countdowns: int = 0
     slow_reads: float = 0.0
+    full: float = 0.0
     drop_frames: bool = False
     repeat_frames: int = 1
     placed: list[OrderRequest] = field(default_factory=list)
@@ -48,7 +49,7 @@ class FaultyExchange:
     breaks: asyncio.Event = field(default_factory=asyncio.Event)
 
     def admit(self, symbol: Symbol, client_order_id: str) -> float:
-        return self.inner.admit(symbol, client_order_id)
+        return self.full or self.inner.admit(symbol, client_order_id)
 
     async def place(self, request: OrderRequest) -> SendResult:
         if self.refuse_connections:

@@ -265,16 +265,15 @@ async def test_a_cancel_of_an_unknown_order_that_rests_ends_it(faulty: Desk, exc
     await faulty.check()
 
 
-async def test_an_order_that_was_not_sent_ends_here(desk: Desk) -> None:
-    halt = {"scope": "account", "name": "main", "code": "kill", "state": "halted", "reason": "x", "by": "x", "at": 0}
-    async with desk.database.begin() as connection:
-        await connection.execute(insert(halts).values(halt))
-    (ident,) = (await desk.place("1", symbol=BTC, side="buy", cost="100"))["orders"]
-    assert (await desk.order(ident))["state"] == "pending_send"
-    await desk.cancel("c", ident)
-    ended = await desk.order(ident, "cancelled")
+async def test_an_order_that_was_not_sent_ends_here(faulty: Desk, exchange: FaultyExchange) -> None:
+    exchange.full = 60.0
+    (ident,) = (await faulty.place("1", symbol=BTC, side="buy", cost="100"))["orders"]
+    assert (await faulty.order(ident))["state"] == "pending_send"
+    await faulty.cancel("c", ident)
+    ended = await faulty.order(ident, "cancelled")
     assert (ended["claimed_at"], ended["reserved"], ended["reason"]) == (None, 0, "cancelled before it was sent")
-    await desk.check()
+    assert exchange.placed == []
+    await faulty.check()
 
 
 async def test_a_cancel_of_what_has_ended_is_too_late_and_one_of_nothing_is_not_found(desk: Desk) -> None:
