@@ -14,7 +14,7 @@ from cashup.storage.embedded import acquire
 from tests.faults.simulation.database import create
 from tests.faults.simulation.world import Outcome, World
 
-SEEDS = 40
+SEEDS = 12
 ORDERS = 100
 LIMIT_P99_SECONDS = 15
 
