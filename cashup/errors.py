@@ -10,6 +10,7 @@
     ├── Forbidden                    known, but not allowed
     ├── Unauthenticated              no valid credential
     ├── TooManyRequests              slow down; the message says for how long
+    │   └── IntentQuotaExceeded      a deployment floods; its worker sends the intent again a little later
     ├── Unavailable                  a part that is needed is not there now (database, gateway, port)
     ├── StorageError                 the database cannot be trusted with orders, or its schema is wrong
     ├── IntegrityError               an invariant broke: stop rather than trade wrongly
@@ -94,6 +95,12 @@ class TooManyRequests(CashUpError):
 
     code = "too_many_requests"
     status = 429
+
+
+class IntentQuotaExceeded(TooManyRequests):
+    """A deployment sends more intents than it may; the one that was refused may be sent again a little later."""
+
+    code = "intent_quota"
 
 
 class Unavailable(CashUpError):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cashup.clock import Clock
-from cashup.errors import TooManyRequests
+from cashup.errors import IntentQuotaExceeded
 from cashup.types import Millis
 
-PER_SECOND = 100
+PER_SECOND = 200
 """Intents of one deployment, in the long run."""
-AT_ONCE = 200
+AT_ONCE = 400
 """Intents of one deployment that was silent before."""
 
 
@@ -30,14 +30,13 @@ class Quota:
         self._left: dict[str, _Left] = {}
 
     def use(self, deployment: str) -> None:
-        """Count one intent; raises TooManyRequests when there are none left."""
+        """Count one intent; raises IntentQuotaExceeded when there are none left."""
         now = self._clock.now()
         left = self._left.setdefault(deployment, _Left(self._at_once, now))
         gained = max(now - left.at, 0) * self._per_second / 1000
         left.intents, left.at = min(left.intents + gained, self._at_once), now
         if left.intents < 1:
-            raise TooManyRequests(
-                f"{deployment} sends more than {self._per_second:g} intents a second; this one was not taken",
-                code="intent_quota",
+            raise IntentQuotaExceeded(
+                f"{deployment} sends more than {self._per_second:g} intents a second; this one was not taken"
             )
         left.intents -= 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import math
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from cashup.client import Row
-from cashup.errors import Conflict, NotebookError, Unauthenticated, WorkFailed
+from cashup.errors import Conflict, IntentQuotaExceeded, NotebookError, Unauthenticated, WorkFailed
 from cashup.strategies.levels import has_stops
 from cashup.strategies.symbols import is_contract
 from cashup.types import Millis
@@ -20,6 +21,9 @@ from cashup.workers.window import Window
 if TYPE_CHECKING:
     from cashup.strategies.strategy import Strategy
     from cashup.workers.live_run import LiveRun
+
+QUOTA_PAUSE_SECONDS = 0.2
+"""How long a worker waits before it repeats an intent that was one too many; 40 more are allowed by then."""
 
 
 def run_live(strategy: Strategy) -> LiveRun:
@@ -178,10 +182,21 @@ class Session:
             self._on_bar(self._waiting.popleft())
 
     def _on_refused(self, message: Row) -> None:
+        if message["code"] == IntentQuotaExceeded.code:
+            self._repeat_later(message)
+            return
         error = Conflict if message["code"] == Conflict.code else WorkFailed
         raise error(
             f"the gateway refused the intent of bar {message['key']}: {message['message']}", code=message["code"]
         )
+
+    def _repeat_later(self, message: Row) -> None:
+        """More intents than a deployment may send, as when bars are closed faster than the clock's: nothing is lost."""
+        self._status.note = message["message"]
+        self._status.show()
+        time.sleep(QUOTA_PAUSE_SECONDS)
+        if self._pending is not None and self._pending["key"] == message["key"]:
+            self._link.send(self._pending)
 
     def _on_disconnected(self, message: Row) -> None:
         self._status.connection = "the connection to the gateway is lost; trying again"

@@ -18,7 +18,7 @@ from cashup.trading.commands import By
 from cashup.trading.halts import Halts, Scope, TradingState
 from cashup.trading.intents import Request
 from cashup.trading.kill import Kill, KillSwitch
-from cashup.trading.requests import Command, parse_cancel
+from cashup.trading.requests import OrderIntent, parse_cancel
 from cashup.types import OrderReport, OrderRequest, OrderType, SendResult, Side, Symbol, TimeInForce
 from tests.faults.checker import Checker
 from tests.faults.rules import i12_no_fate_is_unknown_for_long
@@ -113,7 +113,7 @@ class Stage(World):
 
         self._start(refused())
 
-    def command(self, deployment: str, make: Callable[[str], Command]) -> None:
+    def command(self, deployment: str, make: Callable[[str], OrderIntent]) -> None:
         """An explicit order, a cancel or an amendment, under a key of its own."""
         self._keys += 1
         request = make(f"by hand {self._keys}")

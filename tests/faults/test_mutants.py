@@ -173,7 +173,7 @@ MUTANTS = [
     ),
     Mutant(
         "a key is taken for another body",
-        "trading/desks.py",
+        "trading/intake.py",
         'if row["body_hash"] != body_hash:',
         "if not body_hash:",
         TRADING + "test_engine.py::test_the_same_key_with_another_body_conflicts",

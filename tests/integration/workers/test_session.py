@@ -12,7 +12,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 import cashup as cu
-from cashup.errors import Conflict, IntegrityError, NotebookError, Unauthenticated, WorkFailed
+from cashup.errors import Conflict, IntegrityError, IntentQuotaExceeded, NotebookError, Unauthenticated, WorkFailed
 from cashup.strategies.bars import Bars
 from cashup.workers.link import STOP, Link
 from cashup.workers.session import Session, require_tradable, subscription_of
@@ -196,6 +196,19 @@ def test_a_refused_intent_ends_the_session(gateway: Scripted, run: Any, code: st
     running.join()
     assert isinstance(running.error, error)
     assert "because" in str(running.error)
+
+
+def test_an_intent_too_many_is_repeated_a_little_later(gateway: Scripted, run: Any) -> None:
+    gateway.answering = False
+    run()
+    ready(gateway)
+    bar = gateway.close_bar()
+    intents(gateway, 1)
+    gateway.answering = True
+    gateway.send({"type": "intent.refused", "key": str(bar), "code": IntentQuotaExceeded.code, "message": "too many"})
+    gateway.wait_for(lambda: [m.get("key") for m in gateway.messages].count(str(bar)) == 2)
+    gateway.close_bar()
+    assert len(intents(gateway, 2)) == 2
 
 
 def test_a_refused_token_ends_the_session(gateway: Scripted, run: Any) -> None:
