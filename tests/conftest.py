@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cashup.settings import Settings
+from cashup.settings import Settings, load_settings
 from cashup.storage import schema
 from cashup.storage.database import create_engine
 from cashup.storage.embedded import EmbeddedServers, acquire
@@ -33,6 +33,14 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("CASHUP_") and not name.startswith(PROOF)]:
         del os.environ[name]
     os.environ["CASHUP_WARM"] = "0"  # a warm process for each of the tests' homes would fill the memory
+
+
+@pytest.fixture(autouse=True)
+def _own_settings() -> Iterator[None]:
+    """What a test before this one read of its environment is none of this one's."""
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
 
 
 @pytest.fixture(scope="session")

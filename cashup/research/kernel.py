@@ -217,12 +217,13 @@ def _pass(
             _close(book, account[0].cash, curve[0], prices.close, equity, bar)
             bar += 1
     kept = account[0].written if keep else 0
-    return equity, orders[:kept], payments, _figures(account[0], curve[0], _open_positions(book), capital)
+    return equity, orders[:kept], payments, _figures(account, curve, _open_positions(book), capital)
 
 
 @compiled
-def _figures(account: Any, curve: Any, still_open: int, capital: float) -> Any:
-    """The values of `Figures`, in its order."""
+def _figures(accounts: NDArray[np.void], curves: NDArray[np.void], still_open: int, capital: float) -> Any:
+    """The values of `Figures`, in its order. It takes arrays: a record alone would not keep its array's memory."""
+    account, curve = accounts[0], curves[0]
     returns = (curve.before, curve.before / capital - 1.0, 1.0 - curve.floor, curve.total, curve.squares)
     trades = (account.trades + still_open, account.wins, account.made)
     return returns + trades + (account.fees, account.funding, account.turnover, curve.exposed, curve.lowest)

