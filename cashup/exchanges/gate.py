@@ -13,10 +13,10 @@ from cashup.clock import Clock, WallClock, timeframe_millis
 from cashup.errors import ExchangeRefused, ExchangeTransient
 from cashup.exchanges import gate_rows as rows
 from cashup.exchanges.base import Connected, Disconnected
-from cashup.exchanges.ccxt_adapter import point_at, to_market
+from cashup.exchanges.ccxt_adapter import to_market
 from cashup.exchanges.gate_candles import CandleFollower
 from cashup.exchanges.gate_limits import PLACE, limit_of, place_key
-from cashup.exchanges.gate_outcome import ABSENT, OUTDATED, Reply, classify, classify_change, label_of
+from cashup.exchanges.gate_outcome import ABSENT, OUTDATED, Reply, classify, classify_change, content_of, label_of
 from cashup.exchanges.gate_stream import GateStream
 from cashup.exchanges.limiter import Limiter, Ticket
 from cashup.types import (
@@ -28,10 +28,8 @@ from cashup.types import (
     Millis,
     OrderReport,
     OrderRequest,
-    OrderType,
     ResultClass,
     SendResult,
-    Side,
     Symbol,
     Trade,
 )
@@ -80,7 +78,7 @@ class GateExchange:
         self._limiter = limiter or Limiter(self.clock)
         self._account = "" if credentials is None else credentials.fingerprint
         self._venue = base_url or ("gate testnet" if sandbox else "gate")
-        self._client = _make_client(credentials, base_url, sandbox=sandbox, timeout=timeout)
+        self._client = _connect(credentials, base_url, sandbox=sandbox, timeout=timeout)
         self._private = credentials is not None
         self._markets: dict[Symbol, Market] = {}
         self._pairs: dict[Symbol, str] = {}
@@ -133,7 +131,7 @@ class GateExchange:
         reply = await self._exchange("GET", f"orders/{exchange_order_id}", query)
         if label_of(reply)[0] in ABSENT:
             return None
-        return self._report(_content(reply))
+        return self._report(content_of(reply))
 
     async def open_orders(self) -> Sequence[OrderReport]:
         """Everything that rests, all pages."""
@@ -184,7 +182,7 @@ class GateExchange:
         ticket = self._limiter.admitted(request.client_order_id)
         try:
             self._require_account()
-            body = self._body(request, await self._pair(request.symbol))
+            body = rows.order_body(request, await self._pair(request.symbol))
         except (ExchangeTransient, ExchangeRefused) as error:
             if ticket is not None:
                 ticket.give_back()
@@ -196,30 +194,6 @@ class GateExchange:
             with suppress(ExchangeTransient):  # the next order is refused as well then, and it is tried again
                 await self._read_markets()
         return replace(result, wire=reply.wire)
-
-    def _body(self, request: OrderRequest, pair: str) -> dict[str, str]:
-        by_cost = request.type is OrderType.MARKET and request.side is Side.BUY
-        amount = request.cost if by_cost else request.quantity
-        if amount is None:
-            wanted = "a cost" if by_cost else "a quantity"
-            raise ExchangeRefused(
-                f"a {request.type} {request.side} on Gate is given as {wanted}", code="invalid_param_value"
-            )
-        body = {
-            "text": request.client_order_id,
-            "currency_pair": pair,
-            "type": str(request.type),
-            "account": "spot",
-            "side": str(request.side),
-            "amount": format(amount, "f"),
-            "time_in_force": str(request.time_in_force),
-            "action_mode": "FULL",
-        }
-        if request.price is not None:
-            body["price"] = format(request.price, "f")
-        if request.expires_at is not None:
-            body["x-gate-exptime"] = str(request.expires_at)
-        return body
 
     async def cancel(self, symbol: Symbol, order_id: str, *, expires_at: Millis | None = None) -> SendResult:
         """Ask for a cancel. When Gate says that the order is gone, nothing is inferred."""
@@ -262,12 +236,12 @@ class GateExchange:
         """Cancel everything that rests in one market. Gate answers for each order; what it did not cancel rests on."""
         fence = str(self.clock.now() + CHANGE_WITHIN)
         query = {"currency_pair": await self._pair(symbol), "x-gate-exptime": fence}
-        answer = _content(await self._exchange("DELETE", "orders", query))
+        answer = content_of(await self._exchange("DELETE", "orders", query))
         return [self._report(row) for row in answer if row.get("succeeded", True)]
 
     async def arm_countdown(self, seconds: int) -> Millis | None:
         """Arm Gate's countdown for all spot markets: 0 calls it off, otherwise at least 5. Each call starts it anew."""
-        answer = _content(await self._exchange("POST", "countdown_cancel_all", {"timeout": seconds}))
+        answer = content_of(await self._exchange("POST", "countdown_cancel_all", {"timeout": seconds}))
         return int(answer["triggerTime"]) if seconds else None
 
     # -- streams ------------------------------------------------------------------------------------------------
@@ -334,7 +308,7 @@ class GateExchange:
         return rows.order_report(row, self.symbol_of)
 
     async def _get(self, path: str, query: Mapping[str, str], *, private: bool = True) -> Any:
-        return _content(await self._exchange("GET", path, query, private=private))
+        return content_of(await self._exchange("GET", path, query, private=private))
 
     async def _exchange(
         self,
@@ -375,44 +349,9 @@ class GateExchange:
             page += 1
 
 
-def _content(reply: Reply) -> Any:
-    """The parsed answer to a read; raises ExchangeTransient or ExchangeRefused when there is none."""
-    if reply.status is None:
-        raise ExchangeTransient(f"Gate did not answer: {reply.error}")
-    label, message = label_of(reply)
-    if reply.status == 429 or reply.status >= 500 or (reply.status >= 400 and not label):
-        raise ExchangeTransient(f"Gate answered HTTP {reply.status} {label} {message}".rstrip())
-    if reply.status >= 300:
-        raise ExchangeRefused(f"Gate refused: {label} {message}".rstrip(), code=label.lower() or None)
-    content = reply.json()
-    if content is None:
-        raise ExchangeTransient("Gate's answer cannot be read; try again")
-    return content
-
-
-def _make_client(credentials: Credentials | None, base_url: str | None, *, sandbox: bool, timeout: float) -> GateClient:
+def _connect(credentials: Credentials | None, base_url: str | None, *, sandbox: bool, timeout: float) -> GateClient:
     # ccxt costs a second and 110 MB: only a process that talks to an exchange pays.
-    from cashup.exchanges.gate_client import GateClient
+    from cashup.exchanges.gate_client import open_client
 
-    # Our own limiter decides what may be sent when; ccxt's is too loose for orders and sleeps where nobody asked it to.
-    config: dict[str, Any] = {
-        "enableRateLimit": False,
-        "timeout": int(timeout * 1000),
-        "maxRetriesOnFailure": 0,
-        "options": {
-            "defaultType": "spot",
-            "maxRetriesOnFailure": 0,
-            "unifiedAccount": False,
-            "fetchMarkets": {"types": ["spot"]},
-        },
-        "streaming": {"keepAlive": 10_000, "maxPingPongMisses": 2},
-        "timeout_on_exit": 0,
-    }
-    if credentials is not None:
-        config |= {"apiKey": credentials.key, "secret": credentials.secret}
-    client = GateClient(config)
-    if base_url is not None:
-        point_at(client, base_url)
-    elif sandbox:
-        client.set_sandbox_mode(True)
-    return client
+    key = None if credentials is None else (credentials.key, credentials.secret)
+    return open_client(key, base_url, sandbox=sandbox, timeout=timeout)

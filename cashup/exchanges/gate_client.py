@@ -17,6 +17,7 @@ import yarl
 from ccxt.async_support.base.ws.client import Client as Socket
 
 from cashup.errors import ExchangeRefused, ExchangeTransient
+from cashup.exchanges.ccxt_adapter import point_at
 from cashup.exchanges.gate_outcome import Reply
 from cashup.exchanges.limiter import read_usage
 
@@ -139,3 +140,29 @@ class GateClient(ccxt.pro.gate):  # type: ignore[misc]
 
 async def _mark_written(session: aiohttp.ClientSession, context: Any, params: Any) -> None:
     context.trace_request_ctx.written = True
+
+
+def open_client(key: tuple[str, str] | None, base_url: str | None, *, sandbox: bool, timeout: float) -> GateClient:
+    """A client with this key and secret, or without: of Gate, of its testnet (`sandbox`), or of another server."""
+    # Our own limiter decides what may be sent when; ccxt's is too loose for orders and sleeps where nobody asked it to.
+    config: dict[str, Any] = {
+        "enableRateLimit": False,
+        "timeout": int(timeout * 1000),
+        "maxRetriesOnFailure": 0,
+        "options": {
+            "defaultType": "spot",
+            "maxRetriesOnFailure": 0,
+            "unifiedAccount": False,
+            "fetchMarkets": {"types": ["spot"]},
+        },
+        "streaming": {"keepAlive": 10_000, "maxPingPongMisses": 2},
+        "timeout_on_exit": 0,
+    }
+    if key is not None:
+        config |= {"apiKey": key[0], "secret": key[1]}
+    client = GateClient(config)
+    if base_url is not None:
+        point_at(client, base_url)
+    elif sandbox:
+        client.set_sandbox_mode(True)
+    return client

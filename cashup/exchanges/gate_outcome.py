@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from cashup.errors import IntegrityError
+from cashup.errors import ExchangeRefused, ExchangeTransient, IntegrityError
 from cashup.exchanges.limiter import Usage
 from cashup.types import OrderReport, ResultClass, SendResult, Wire
 
@@ -121,6 +121,21 @@ def label_of(reply: Reply) -> tuple[str, str]:
     if not isinstance(body, Mapping) or not isinstance(body.get("label"), str):
         return "", ""
     return body["label"], str(body.get("message") or body.get("detail") or "")
+
+
+def content_of(reply: Reply) -> Any:
+    """The parsed answer to a read; raises ExchangeTransient or ExchangeRefused when there is none."""
+    if reply.status is None:
+        raise ExchangeTransient(f"Gate did not answer: {reply.error}")
+    label, message = label_of(reply)
+    if reply.status == 429 or reply.status >= 500 or (reply.status >= 400 and not label):
+        raise ExchangeTransient(f"Gate answered HTTP {reply.status} {label} {message}".rstrip())
+    if reply.status >= 300:
+        raise ExchangeRefused(f"Gate refused: {label} {message}".rstrip(), code=label.lower() or None)
+    content = reply.json()
+    if content is None:
+        raise ExchangeTransient("Gate's answer cannot be read; try again")
+    return content
 
 
 Read = Callable[[Mapping[str, Any]], OrderReport]
