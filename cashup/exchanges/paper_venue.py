@@ -3,8 +3,8 @@
 `PaperVenue` is the venue: somebody moves its prices (`move`, `publish`). `PaperAccount` is one account on it and works
 at once, without waiting: that is what replay drives. `exchanges/paper.py` puts the same account behind the port.
 
-It refuses what a venue refuses (unknown symbol, off the grid, below the minimum, no balance, too late) with Gate's
-labels, and accepts a client order id twice as Gate does; a lookup then finds the newest order.
+It refuses what a venue refuses (`paper_entry.py`), and accepts a client order id twice as Gate does; a lookup then
+finds the newest order.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from decimal import Decimal
 from cashup.clock import Clock
 from cashup.errors import IntegrityError
 from cashup.exchanges.matching import Fill, Matcher, MatchOrder
+from cashup.exchanges.paper_entry import gone, needs, refusal
 from cashup.exchanges.paper_frames import order_frame, trade_frame
 from cashup.types import (
     MONEY,
     ZERO,
     Balance,
     Candle,
-    FeeIn,
     Frame,
     Market,
     Millis,
     OrderReport,
     OrderRequest,
-    OrderType,
     ResultClass,
     SendResult,
     Side,
@@ -161,14 +160,6 @@ class PaperVenue:
             placed.account.changed(placed)
 
 
-def gone(order_id: str, reason: str | None) -> SendResult:
-    """What the venue answers about an order that does not rest: it ended with `reason`, or never was (None)."""
-    if reason is None:
-        return SendResult(ResultClass.UNKNOWN, label="ORDER_NOT_FOUND", message=f"there is no order {order_id}")
-    label = "ORDER_CLOSED" if reason == "filled" else "ORDER_CANCELLED"
-    return SendResult(ResultClass.UNKNOWN, label=label, message=f"order {order_id} is {reason}")
-
-
 @dataclass(slots=True)
 class PaperAccount:
     """One account: balances, orders and trades, all of them in memory. At `cancel_at` whatever rests is cancelled."""
@@ -188,11 +179,11 @@ class PaperAccount:
     def place(self, request: OrderRequest) -> SendResult:
         """Place an order and say at once what became of it; its fills are the newest of `trades`."""
         self.fall_due()
-        refusal = self._refusal(request)
-        if refusal is not None:
-            label, message = refusal
+        refused = refusal(self.venue.matchers.get(request.symbol), request, self.venue.clock.now())
+        if refused is not None:
+            label, message = refused
             return SendResult(ResultClass.REFUSED, label=label, message=message)
-        asset, amount = self._needs(request)
+        asset, amount = needs(self.venue.matchers[request.symbol], request)
         held = self.balances.get(asset, Balance(ZERO))
         if amount > max(held.available, ZERO):
             message = f"{amount} {asset} are needed, {held.available} are available"
@@ -239,13 +230,13 @@ class PaperAccount:
             return SendResult(ResultClass.UNKNOWN, label="NO_CHANGE", message="the order has these terms already")
         if new.quantity is not None and new.quantity < placed.match.filled:
             return self.cancel(symbol, placed.match.id)
-        refusal = self._refusal(new)
-        if refusal is None and self._would_take(placed, new):
+        refused = refusal(self.venue.matchers.get(symbol), new, self.venue.clock.now())
+        if refused is None and self._would_take(placed, new):
             message = "a post-only order would trade at once on these terms"
             return SendResult(ResultClass.UNKNOWN, label="POC_FILL_IMMEDIATELY", message=message)
-        refusal = refusal or self._hold(placed, new)
-        if refusal is not None:
-            label, message = refusal
+        refused = refused or self._hold(placed, new)
+        if refused is not None:
+            label, message = refused
             return SendResult(ResultClass.REFUSED, label=label, message=message)
         self.venue.amend(placed, new)
         return SendResult(ResultClass.ACCEPTED, self.report(placed))
@@ -272,7 +263,7 @@ class PaperAccount:
     def _hold(self, placed: _Placed, new: OrderRequest) -> tuple[str, str] | None:
         """Hold what the new terms need beyond what is filled; Gate's label and a sentence when it is not there."""
         left = (new.quantity or ZERO) - placed.match.filled
-        asset, amount = self._needs(replace(new, quantity=left))
+        asset, amount = needs(self.venue.matchers[new.symbol], replace(new, quantity=left))
         held = self.balances[asset]
         more = amount - placed.reserved
         if more > max(held.available, ZERO):
@@ -359,7 +350,7 @@ class PaperAccount:
     def changed(self, placed: _Placed) -> None:
         """An order changed: when it ended, what it still holds is free again."""
         if placed.match.done and placed.reserved:
-            asset, _ = self._needs(placed.request)
+            asset, _ = needs(self.venue.matchers[placed.request.symbol], placed.request)
             held = self.balances[asset]
             self._set(asset, held.available + placed.reserved, held.reserved - placed.reserved)
             placed.reserved = ZERO
@@ -371,44 +362,6 @@ class PaperAccount:
         queue: asyncio.Queue[Frame] = asyncio.Queue()
         self._listeners.append(queue)
         return queue, lambda: self._listeners.remove(queue)
-
-    def _refusal(self, request: OrderRequest) -> tuple[str, str] | None:
-        """Gate's label and a sentence when the venue would not take the order, whatever the balance."""
-        matcher = self.venue.matchers.get(request.symbol)
-        if matcher is None:
-            return "INVALID_CURRENCY_PAIR", f"{request.symbol} does not trade here"
-        if request.expires_at is not None and self.venue.clock.now() > request.expires_at:
-            return "REQUEST_EXPIRED", "the request came after its own deadline"
-        market = matcher.market
-        amount = request.cost if request.cost is not None else request.quantity or ZERO
-        on_grid = market.round_cost(amount) if request.cost is not None else market.round_quantity(amount)
-        if amount != on_grid or (request.price is not None and market.round_price(request.price) != request.price):
-            return "INVALID_PRECISION", f"the order is not on the steps of {request.symbol}"
-        price = request.price or matcher.price or ZERO
-        value = amount if request.cost is not None else amount * price
-        if amount <= 0 or value < market.min_cost or (request.cost is None and amount < market.min_quantity):
-            return "AMOUNT_TOO_LITTLE", f"the order is below the minimum of {request.symbol}"
-        return None
-
-    def _needs(self, request: OrderRequest) -> tuple[str, Decimal]:
-        """The asset an order is paid with, and the most it may take of it, fee included."""
-        market = self.venue.matchers[request.symbol].market
-        if market.contract:  # held on margin, which the risk checks watch: nothing is paid in advance
-            return market.quote, ZERO
-        if request.side is Side.SELL:
-            return market.base, request.quantity or ZERO
-        cost = request.cost
-        if cost is None:
-            price = request.price if request.type is OrderType.LIMIT else self._ask(request.symbol)
-            cost = (request.quantity or ZERO) * (price or ZERO)
-        if market.fee_in is FeeIn.RECEIVED:
-            return market.quote, cost
-        may_rest = request.type is OrderType.LIMIT
-        fee = max(market.taker_fee, market.maker_fee) if may_rest else market.taker_fee
-        return market.quote, cost * (1 + fee)
-
-    def _ask(self, symbol: Symbol) -> Decimal | None:
-        return self.venue.matchers[symbol].taker_price(Side.BUY)
 
     def _spend(self, placed: _Placed, asset: str, amount: Decimal) -> None:
         """Take `amount` out of what the order holds."""

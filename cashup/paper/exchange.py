@@ -19,9 +19,10 @@ import structlog
 from cashup.clock import Clock
 from cashup.errors import ExchangeError, ExchangeTransient, Unavailable, UsageError
 from cashup.exchanges.base import Connected, Disconnected, Exchange
+from cashup.exchanges.paper_entry import gone
 from cashup.exchanges.paper_frames import read_frame
 from cashup.exchanges.paper_terms import PaperTerms
-from cashup.exchanges.paper_venue import PaperAccount, gone
+from cashup.exchanges.paper_venue import PaperAccount
 from cashup.markets.feed import Channel, Feed, fetch_closed
 from cashup.monitoring.tasks import begin, end
 from cashup.paper.book import Book
