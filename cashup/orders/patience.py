@@ -15,7 +15,7 @@ class Patience:
     they are read. `retry`: the pause before an order that the venue never had is made again. `survey`: the time between
     two comparisons with the venue while all is well. `quiet`: how long after the last fill one is made early.
     `refresh`: how often the venue's countdown is started anew, and `countdown` (seconds, 0 for never): after how long
-    it cancels what rests.
+    it cancels what rests. `answer`: how long a request waits for an account that is not ready.
     """
 
     fence: Millis = 5_000
@@ -27,3 +27,4 @@ class Patience:
     quiet: Millis = 5_000
     refresh: Millis = 10_000
     countdown: int = 30
+    answer: Millis = 30_000

@@ -129,15 +129,19 @@ class AccountActor:
         """Have `work` done between two turns, once the account is ready; its result.
 
         With `always` also while it is blocked or compared with the venue: for what only ends orders. Raises what
-        `work` raises, and Unavailable when the account is blocked or something broke (the outcome is then unknown: ask
-        again with the same key).
+        `work` raises, and Unavailable when the account is blocked, when its turn does not come for too long, or when
+        something broke (the outcome is then unknown: ask again with the same key).
         """
         if self.state is AccountState.BLOCKED and not always:
             raise self._blocked()
         call = _Call(work, always, asyncio.get_running_loop().create_future())
         self._calls.append(call)
         self._mailbox.wake()
-        return await call.future
+        waits = asyncio.get_running_loop().call_later(self._patience.answer / 1000, self._give_up, call)
+        try:
+            return await call.future
+        finally:
+            waits.cancel()
 
     async def accept(self, subject: str) -> None:
         """An operator has looked: book the differences as they are, lift what they halted, and compare again.
@@ -378,6 +382,14 @@ class AccountActor:
         """Nothing is sent any more until venue and books are compared once more."""
         self._behind = cause
         self._mailbox.wake()
+
+    def _give_up(self, call: _Call) -> None:
+        """Whoever asked has waited long enough, and nothing was begun."""
+        if call in self._calls:
+            self._calls.remove(call)
+            reason = f"account {self.account} is not ready: {self.message or self.state}; ask again"
+            if not call.future.done():
+                call.future.set_exception(Unavailable(reason, code="account_not_ready"))
 
     def _refuse_calls(self) -> None:
         refused = [call for call in self._calls if not call.always]

@@ -14,6 +14,7 @@ from cashup.clock import Clock
 from cashup.errors import NotFound, Unavailable
 from cashup.exchanges.base import Exchange
 from cashup.monitoring.tasks import end
+from cashup.orders.journal import FenceLost
 from cashup.orders.lease import AccountState, Holder
 from cashup.orders.patience import Patience
 from cashup.orders.tables import orders
@@ -29,6 +30,7 @@ from cashup.trading.quota import Quota
 from cashup.trading.requests import Cancel, OrderIntent, Place
 from cashup.trading.risk_view import risk_view
 from cashup.trading.tables import deployments
+from cashup.trading.unrecorded import cancel_unrecorded
 from cashup.types import Symbol
 
 log = structlog.get_logger()
@@ -147,7 +149,8 @@ class Engine:
 
         Repeating it gives the stored answer. A cancel is taken whatever state the account is in. Raises Conflict,
         UsageError, NotFound; Unavailable when the account is blocked; FenceLost when the attempt must stop;
-        TooManyRequests when too many orders are placed or amended. Cancels are not counted.
+        TooManyRequests when too many orders are placed or amended. Cancels are not counted, and one that cannot be
+        written down is sent to the venue before Unavailable is raised.
         """
         if not isinstance(request, Cancel):
             self._quota.use(deployment)
@@ -158,7 +161,15 @@ class Engine:
         async def work(desks: Desks) -> dict[str, Any]:
             return await command(desks, deployment, request, by)
 
-        answer: dict[str, Any] = await actor.call(work, always=isinstance(request, Cancel))
+        try:
+            answer: dict[str, Any] = await actor.call(work, always=isinstance(request, Cancel))
+        except Unavailable as error:
+            if not isinstance(request, Cancel) or isinstance(error, FenceLost):
+                raise
+            told = await cancel_unrecorded(
+                actor.exchange, self._engine, actor.account, request.order, self._clock, error
+            )
+            raise told from error
         return answer
 
     async def owner_of(self, order: str) -> str:

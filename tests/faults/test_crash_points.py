@@ -10,17 +10,15 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.errors import StorageError
 from cashup.storage import schema
 from cashup.storage.database import create_engine
 from tests.faults.crashes.points import WRITTEN, AfterDeath, Itself, Passing, Point, Within
-from tests.faults.crashes.stage import ROOT, Stage, open_stage
+from tests.faults.crashes.stage import ROOT, Stage
 from tests.faults.proxy import DOWN, UP, Proxy
 
 pytestmark = pytest.mark.faults
@@ -130,13 +128,6 @@ POINTS: dict[str, tuple[str, Point, str, tuple[str, ...]]] = {
 """By point: the moment, how it is hit, what the tables hold right after the death, and the scripts that come to it."""
 
 CASES = [(name, script) for name, (_, _, _, scripts) in POINTS.items() for script in scripts]
-
-
-@pytest.fixture
-async def stage(database: AsyncEngine, database_url: str, redis_url: str) -> AsyncIterator[Stage]:
-    with tempfile.TemporaryDirectory(prefix="cx-") as folder:  # short: a socket's path may have about 100 bytes
-        async with open_stage(database, database_url, redis_url, Path(folder)) as stage:
-            yield stage
 
 
 @pytest.mark.parametrize(("point", "script"), CASES, ids=["-".join(case) for case in CASES])

@@ -91,6 +91,11 @@ class Stage:
             async with self.database.begin() as connection:
                 await connection.execute(text(statement))
 
+    async def rows(self, query: str, **values: Any) -> list[Any]:
+        """The rows of a query."""
+        async with self.database.connect() as connection:
+            return list((await connection.execute(text(query), values)).mappings())
+
     async def holds(self, condition: str) -> bool:
         """Whether an SQL condition is true."""
         async with self.database.connect() as connection:
