@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,16 +14,16 @@ from cashup.clock import Clock, WallClock, timeframe_millis
 from cashup.errors import ExchangeRefused, ExchangeTransient
 from cashup.exchanges import gate_rows as rows
 from cashup.exchanges.base import Connected, Disconnected
-from cashup.exchanges.ccxt_adapter import to_market
 from cashup.exchanges.gate_candles import CandleFollower
 from cashup.exchanges.gate_limits import PLACE, limit_of, place_key
+from cashup.exchanges.gate_markets import GateMarkets
 from cashup.exchanges.gate_outcome import ABSENT, OUTDATED, Reply, classify, classify_change, content_of, label_of
 from cashup.exchanges.gate_stream import GateStream
 from cashup.exchanges.limiter import Limiter, Ticket
+from cashup.exchanges.venue_clock import VenueClock
 from cashup.types import (
     Balance,
     Candle,
-    FeeIn,
     Frame,
     Market,
     Millis,
@@ -79,10 +80,9 @@ class GateExchange:
         self._account = "" if credentials is None else credentials.fingerprint
         self._venue = base_url or ("gate testnet" if sandbox else "gate")
         self._client = _connect(credentials, base_url, sandbox=sandbox, timeout=timeout)
+        self._venue_clock = VenueClock(self.clock)
         self._private = credentials is not None
-        self._markets: dict[Symbol, Market] = {}
-        self._pairs: dict[Symbol, str] = {}
-        self._symbols: dict[str, Symbol] = {}
+        self._markets = GateMarkets(self._client)
 
     # -- reads --------------------------------------------------------------------------------------------------
 
@@ -91,25 +91,14 @@ class GateExchange:
 
         Fetched once, and again when Gate refuses an order because its market's rules have changed.
         """
-        if not self._markets:
-            await self._read_markets()
-        return self._markets
-
-    async def _read_markets(self) -> None:
-        """Read them, into the mapping that was handed out already: a venue changes its steps without a word."""
-        listed = await self._client.spot_markets()
-        self._pairs = {Symbol(market["symbol"]): market["id"] for market in listed}
-        self._symbols = {pair: symbol for symbol, pair in self._pairs.items()}
-        trading = [to_market(market, FeeIn.RECEIVED) for market in listed if market["active"]]
-        self._markets.clear()
-        self._markets.update((market.symbol, market) for market in trading)
+        return await self._markets.all()
 
     async def candles(self, symbol: Symbol, timeframe: str, since: Millis, limit: int = 1000) -> Sequence[Candle]:
         """Bars with open time >= `since`, oldest first, at most `limit` (and 1000); the last one may be open."""
         duration = timeframe_millis(timeframe)
         first = -(-since // duration) * duration
         last = first + (min(limit, 1000) - 1) * duration
-        query = {"currency_pair": await self._pair(symbol), "interval": timeframe}
+        query = {"currency_pair": await self._markets.pair(symbol), "interval": timeframe}
         query |= {"from": str(first // 1000), "to": str(min(last, self.clock.now()) // 1000)}
         answer = await self._get("candlesticks", query, private=False)
         found = [rows.rest_candle(row, symbol, timeframe) for row in answer]
@@ -127,7 +116,7 @@ class GateExchange:
 
     async def fetch_order(self, symbol: Symbol, exchange_order_id: str) -> OrderReport | None:
         """The order with the venue's id, or None when the venue has no such order."""
-        query = {"currency_pair": await self._pair(symbol)}
+        query = {"currency_pair": await self._markets.pair(symbol)}
         reply = await self._exchange("GET", f"orders/{exchange_order_id}", query)
         if label_of(reply)[0] in ABSENT:
             return None
@@ -146,14 +135,14 @@ class GateExchange:
 
     async def finished_orders(self, symbol: Symbol, since: Millis, until: Millis) -> Sequence[OrderReport]:
         """Orders that ended in [since, until], oldest first; Gate counts in seconds, so some may lie just outside."""
-        query = {"currency_pair": await self._pair(symbol), "status": "finished"}
+        query = {"currency_pair": await self._markets.pair(symbol), "status": "finished"}
         query |= {"from": str(since // 1000), "to": str(-(-until // 1000))}
         found = await self._pages("orders", query, PAGE)
         return [self._report(row) for row in reversed(found)]
 
     async def trades(self, symbol: Symbol, since: Millis) -> Sequence[Trade]:
         """Our executions since `since`, oldest first, all pages and ranges."""
-        pair, now = await self._pair(symbol), self.clock.now()
+        pair, now = await self._markets.pair(symbol), self.clock.now()
         found: dict[str, Trade] = {}
         begin = since
         while begin <= now:
@@ -161,7 +150,7 @@ class GateExchange:
             end = min(begin + TRADES_RANGE - 2000, now + 60_000)
             query = {"currency_pair": pair, "from": str(begin // 1000), "to": str(-(-end // 1000))}
             for row in await self._pages("my_trades", query, TRADES_PAGE):
-                trade = rows.trade(row, self.symbol_of)
+                trade = rows.trade(row, self._markets.symbol_of)
                 if trade.time >= since:
                     found[trade.trade_id] = trade
             begin = end + 1
@@ -170,9 +159,17 @@ class GateExchange:
     # -- orders -------------------------------------------------------------------------------------------------
 
     def admit(self, symbol: Symbol, client_order_id: str) -> float:
-        """Keep one of the account's 10 placements a second in this market for the order. See `limiter.py`."""
-        pair = self._pairs.get(symbol, symbol)
+        """Keep one of the account's 10 placements a second in this market for the order. See `limiter.py`.
+
+        None is given while Gate's clock and ours are apart; Gate is then asked for its time again and again.
+        """
+        if wait := self._venue_clock.wait(self._read_time):
+            return wait
+        pair = self._markets.known_pair(symbol)
         return self._limiter.admit(place_key(self._account, pair), PLACE, client_order_id)
+
+    async def _read_time(self) -> None:
+        await self._get("time", {}, private=False)
 
     async def place(self, request: OrderRequest) -> SendResult:
         """Write the order to Gate's socket exactly once and classify what comes back.
@@ -182,7 +179,7 @@ class GateExchange:
         ticket = self._limiter.admitted(request.client_order_id)
         try:
             self._require_account()
-            body = rows.order_body(request, await self._pair(request.symbol))
+            body = rows.order_body(request, await self._markets.pair(request.symbol))
         except (ExchangeTransient, ExchangeRefused) as error:
             if ticket is not None:
                 ticket.give_back()
@@ -192,7 +189,7 @@ class GateExchange:
         result = classify(reply, self._report, request.client_order_id)
         if result.label in OUTDATED:
             with suppress(ExchangeTransient):  # the next order is refused as well then, and it is tried again
-                await self._read_markets()
+                await self._markets.read()
         return replace(result, wire=reply.wire)
 
     async def cancel(self, symbol: Symbol, order_id: str, *, expires_at: Millis | None = None) -> SendResult:
@@ -220,7 +217,7 @@ class GateExchange:
         fence = expires_at if expires_at is not None else self.clock.now() + CHANGE_WITHIN
         try:
             query = {
-                "currency_pair": await self._pair(symbol),
+                "currency_pair": await self._markets.pair(symbol),
                 "account": "spot",
                 **changes,
                 "x-gate-exptime": f"{fence}",
@@ -235,7 +232,7 @@ class GateExchange:
     async def cancel_all(self, symbol: Symbol) -> Sequence[OrderReport]:
         """Cancel everything that rests in one market. Gate answers for each order; what it did not cancel rests on."""
         fence = str(self.clock.now() + CHANGE_WITHIN)
-        query = {"currency_pair": await self._pair(symbol), "x-gate-exptime": fence}
+        query = {"currency_pair": await self._markets.pair(symbol), "x-gate-exptime": fence}
         answer = content_of(await self._exchange("DELETE", "orders", query))
         return [self._report(row) for row in answer if row.get("succeeded", True)]
 
@@ -250,7 +247,7 @@ class GateExchange:
         self, symbols: Sequence[Symbol], timeframe: str
     ) -> AsyncIterator[Candle | Connected | Disconnected]:
         """Candles as they change, closed once each. Raises ExchangeRefused for a symbol Gate does not know."""
-        pairs = [await self._pair(symbol) for symbol in symbols]
+        pairs = [await self._markets.pair(symbol) for symbol in symbols]
         follower = CandleFollower()
         stream = GateStream(
             self._client,
@@ -263,7 +260,7 @@ class GateExchange:
                 follower.interrupted()
                 yield message
             elif message.get("channel") == rows.CANDLES and message.get("event") == "update":
-                for candle in follower.follow(rows.stream_candle(message["result"], self.symbol_of)):
+                for candle in follower.follow(rows.stream_candle(message["result"], self._markets.symbol_of)):
                     yield candle
 
     async def watch_account(self) -> AsyncIterator[Frame | Connected | Disconnected]:
@@ -284,28 +281,17 @@ class GateExchange:
 
     def read_frame(self, frame: Frame) -> Sequence[OrderReport | Trade]:
         """What a stored frame says; raises IntegrityError for a value it cannot read."""
-        return rows.read_frame(frame, self.symbol_of)
+        return rows.read_frame(frame, self._markets.symbol_of)
 
     async def close(self) -> None:
         """Close every connection."""
+        self._venue_clock.close()
         await self._client.close()
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def symbol_of(self, pair: str) -> Symbol:
-        """Gate's id in unified spelling; ccxt renames a few currencies, which the markets know."""
-        return self._symbols.get(pair) or Symbol(pair.replace("_", "/"))
-
-    async def _pair(self, symbol: Symbol) -> str:
-        await self.markets()
-        if symbol not in self._pairs:
-            raise ExchangeRefused(
-                f"{symbol} does not trade on Gate; ask for its markets and choose one", code="invalid_currency_pair"
-            )
-        return self._pairs[symbol]
-
     def _report(self, row: Mapping[str, Any]) -> OrderReport:
-        return rows.order_report(row, self.symbol_of)
+        return rows.order_report(row, self._markets.symbol_of)
 
     async def _get(self, path: str, query: Mapping[str, str], *, private: bool = True) -> Any:
         return content_of(await self._exchange("GET", path, query, private=private))
@@ -325,11 +311,13 @@ class GateExchange:
         if ticket is None:
             who = self._account if private else self._venue
             ticket = await self._limiter.wait(*limit_of(method, path, params, who, private=private))
-        reply = Reply(False)
+        reply, loop = Reply(False), asyncio.get_running_loop()
+        asked = loop.time()
         try:
             reply = await self._client.exchange(method, path, params, private=private)
         finally:
             ticket.answered(reply.usage, refused=reply.status == 429)
+        self._venue_clock.note(reply.told_at, asked, loop.time())
         return reply
 
     def _require_account(self) -> None:

@@ -20,6 +20,7 @@ from cashup.errors import ExchangeRefused, ExchangeTransient
 from cashup.exchanges.ccxt_adapter import point_at
 from cashup.exchanges.gate_outcome import Reply
 from cashup.exchanges.limiter import read_usage
+from cashup.types import Millis
 
 FENCE = "x-gate-exptime"
 """A request that reaches Gate after this time (ms) is refused: it turns "unknown" into "provably dead"."""
@@ -66,7 +67,8 @@ class GateClient(ccxt.pro.gate):  # type: ignore[misc]
                 trace_request_ctx=facts,
             ) as response:
                 content, usage = await response.read(), read_usage(response.headers)
-                return Reply(True, response.status, content, request=sent, usage=usage)
+                told_at = _told_at(response.headers)
+                return Reply(True, response.status, content, request=sent, usage=usage, told_at=told_at)
         except TimeoutError:
             return Reply(facts.written, request=sent, error=f"no answer within {self.timeout / 1000:g} s")
         except (aiohttp.ClientError, OSError) as error:
@@ -136,6 +138,12 @@ class GateClient(ccxt.pro.gate):  # type: ignore[misc]
         if self._writer is not None:
             await self._writer.close()
         await super().close(clean_instance_data)
+
+
+def _told_at(headers: Mapping[str, str]) -> Millis | None:
+    """Gate's time when it answered, which it writes in microseconds."""
+    micros = headers.get("X-Out-Time", "")
+    return int(micros) // 1000 if micros.isdecimal() else None
 
 
 async def _mark_written(session: aiohttp.ClientSession, context: Any, params: Any) -> None:

@@ -14,7 +14,7 @@ import orjson
 
 from cashup.errors import ExchangeRefused, ExchangeTransient, IntegrityError
 from cashup.exchanges.limiter import Usage
-from cashup.types import OrderReport, ResultClass, SendResult, Wire
+from cashup.types import Millis, OrderReport, ResultClass, SendResult, Wire
 
 REFUSED = frozenset(
     {
@@ -92,7 +92,8 @@ ABSENT = frozenset({"ORDER_NOT_FOUND", "CLIENT_ID_NOT_FOUND"})
 class Reply:
     """What one HTTP exchange left behind. `status` is None when no answer arrived; `error` then says why.
 
-    `request` is the body that was sent, or the query when there was none; `usage` what was said of the rate limit.
+    `request` is the body that was sent, or the query when there was none; `usage` what was said of the rate limit, and
+    `told_at` the venue's time when it answered (ms).
     """
 
     written: bool
@@ -101,6 +102,7 @@ class Reply:
     error: str = ""
     request: str = ""
     usage: Usage | None = None
+    told_at: Millis | None = None
 
     @property
     def wire(self) -> Wire:

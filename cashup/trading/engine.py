@@ -166,9 +166,7 @@ class Engine:
         except Unavailable as error:
             if not isinstance(request, Cancel) or isinstance(error, FenceLost):
                 raise
-            told = await cancel_unrecorded(
-                actor.exchange, self._engine, actor.account, request.order, self._clock, error
-            )
+            told = await cancel_unrecorded(actor.exchange, self._engine, deployment, request.order, self._clock, error)
             raise told from error
         return answer
 

@@ -22,14 +22,14 @@ WITHIN: Millis = 5_000
 
 
 async def cancel_unrecorded(
-    exchange: Exchange, database: AsyncEngine, account: str, order: str, clock: Clock, why: Unavailable
+    exchange: Exchange, database: AsyncEngine, deployment: str, order: str, clock: Clock, why: Unavailable
 ) -> Unavailable:
-    """Ask the venue for the end of an order, by our id or the venue's; the error that tells whoever asked for it.
+    """Ask the venue for the end of a deployment's order, by our id or the venue's; the error for whoever asked for it.
 
     That is `why` itself when the order cannot be read or the venue does not confirm.
     """
     mine = or_(orders.c.client_order_id == order, orders.c.exchange_order_id == order)
-    query = select(orders).where(orders.c.account == account, mine)
+    query = select(orders).where(orders.c.deployment == deployment, mine)
     try:
         async with database.connect() as connection:
             row = (await connection.execute(query)).mappings().first()
