@@ -25,6 +25,7 @@ from cashup.trading.requests import AMEND_WITHIN, Amend, Cancel, IntentKind, Ord
 from cashup.trading.tables import intents
 from cashup.trading.turn import Turn
 from cashup.types import Symbol
+from cashup.users.audit import record
 
 
 async def submit(desks: Desks, deployment: str, fence: int, request: Request) -> dict[str, Any]:
@@ -34,11 +35,11 @@ async def submit(desks: Desks, deployment: str, fence: int, request: Request) ->
     one.
     """
     desk = desks.desk(deployment)
+    subject = f"attempt {fence} of {deployment}"
     if desk.decided is not None and request.bar <= desk.decided:
-        return await _repeated(desks, deployment, request)
+        return await _repeated(desks, deployment, request, subject)
     for symbol in request.targets:
         _check_symbol(desks, desk, symbol)
-    subject = f"attempt {fence} of {deployment}"
     turn = desks.turn()
     turn.source = Source(subject, f"intent {request.key}")
     intent = Intent(deployment, request, fence, turn.now, turn.now + TIME_TO_LIVE)
@@ -47,7 +48,7 @@ async def submit(desks: Desks, deployment: str, fence: int, request: Request) ->
         detail = {"bar": request.bar, "orders": [record.id for record in intent.orders]}
         turn.audit(subject, "intent", f"{deployment}/{request.key}", detail)
     if await _taken(desks, turn, (deployment, fence)):
-        return await _repeated(desks, deployment, request)
+        return await _repeated(desks, deployment, request, subject)
     return intent.answer()
 
 
@@ -72,7 +73,7 @@ async def command(desks: Desks, deployment: str, request: OrderIntent, by: By) -
     turn.audit(by.subject, f"order.{request.kind}", f"{deployment}/{request.key}", request.body())
     desk.save(turn)
     if await _taken(desks, turn, None if by.fence is None else (deployment, by.fence)):
-        return await _stored(desks, deployment, request.key, body_hash(request))
+        return await _stored(desks, deployment, request.key, body_hash(request), by.subject)
     return taken.answer()
 
 
@@ -119,18 +120,21 @@ async def _taken(desks: Desks, turn: Turn, attempt: tuple[str, int] | None) -> b
     return False
 
 
-async def _repeated(desks: Desks, deployment: str, request: Request) -> dict[str, Any]:
+async def _repeated(desks: Desks, deployment: str, request: Request, subject: str) -> dict[str, Any]:
     """The stored answer to targets that were decided before."""
     try:
-        return await _stored(desks, deployment, request.key, request.body_hash)
+        return await _stored(desks, deployment, request.key, request.body_hash, subject)
     except NotFound:
         raise Conflict(
             f"{deployment} has decided a later bar already; bar {request.bar} is not taken", code="stale_bar"
         ) from None
 
 
-async def _stored(desks: Desks, deployment: str, key: str, body_hash: str) -> dict[str, Any]:
-    """The answer to the intent with this key as it stands. Raises NotFound, and Conflict for another body."""
+async def _stored(desks: Desks, deployment: str, key: str, body_hash: str, subject: str) -> dict[str, Any]:
+    """The answer to the intent with this key as it stands.
+
+    Raises NotFound, and Conflict for another body, of which the audit trail then has a row.
+    """
     query = select(intents).where(intents.c.deployment == deployment, intents.c.key == key)
     made = select(orders.c.client_order_id).where(orders.c.deployment == deployment, orders.c.intent == key)
     async with desks.engine.connect() as connection:
@@ -140,5 +144,14 @@ async def _stored(desks: Desks, deployment: str, key: str, body_hash: str) -> di
         raise NotFound(f"{deployment} has no intent {key}")
     if row["body_hash"] != body_hash:
         what = "targets" if row["kind"] == IntentKind.TARGET else "content"
+        async with desks.engine.begin() as connection:
+            await record(
+                connection,
+                at=desks.turn().now,
+                subject=subject,
+                action="intent.conflict",
+                target=f"{deployment}/{key}",
+                detail={"stored": row["body_hash"], "sent": body_hash},
+            )
         raise Conflict(f"intent {key} of {deployment} exists already with other {what}")
     return answer(dict(row), ids or ([row["body"]["order"]] if "order" in row["body"] else []))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.faults.crashes.stage import Stage, open_stage
+from tests.faults.scenarios.report import Scenario, write
 from tests.integration.trading.conftest import (  # noqa: F401  (fixtures)
     desk,
     faulty,
@@ -17,6 +19,26 @@ from tests.integration.trading.conftest import (  # noqa: F401  (fixtures)
     paper_account,
     venue,
 )
+
+_passed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[_passed] = report.passed
+    return report
+
+
+@pytest.fixture
+def scenario(request: pytest.FixtureRequest) -> Iterator[Scenario]:
+    """The scenario that the test declares. It goes into the results; one in which nothing was seen fails."""
+    scenario = Scenario.of(request.function)
+    yield scenario
+    passed = request.node.stash.get(_passed, False)
+    write(scenario, passed=passed and bool(scenario.sentences))
+    assert scenario.sentences or not passed, "a scenario says what was seen"
 
 
 @pytest.fixture

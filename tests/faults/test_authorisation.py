@@ -20,6 +20,7 @@ from cashup.client import Socket
 from cashup.errors import Unauthenticated
 from cashup.simulator.server import Simulator
 from tests.faults.house import PASSWORD, SPEC, House, build
+from tests.faults.scenarios.report import Scenario
 from tests.integration.test_gateway import BTC, gateway, keys, simulator, url  # noqa: F401  (fixtures)
 from tests.integration.trading.conftest import until
 
@@ -249,8 +250,11 @@ async def test_every_frame_with_every_credential(house: House) -> None:
         await socket.close()
 
 
-async def test_a_worker_touches_its_own_deployment_only(house: House) -> None:
-    """Scenario 54."""
+async def test_scenario_54_the_token_of_another_run(house: House, scenario: Scenario) -> None:
+    """The token of one run is used for the orders of another one.
+
+    Refused, written into the audit trail; nothing of the other run changes.
+    """
     socket = await Socket.connect(house.url, house.tokens["worker of another run"] or "")
     before = await house.done("GET", "/deployments/demo/orders")
     for kind, expected in FOREIGN.items():
@@ -261,6 +265,8 @@ async def test_a_worker_touches_its_own_deployment_only(house: House) -> None:
     assert await house.done("GET", "/deployments/demo/orders") == before
     assert {order["deployment"] for order in await house.done("GET", "/orders")} == {"demo", "other"}
     await socket.close()
+    refused = [kind for kind, expected in FOREIGN.items() if expected in ("error", "intent.refused")]
+    scenario.seen(f"{', '.join(refused)} were refused; the orders of the other run are as they were.")
 
 
 async def answered(socket: Socket, kind: str) -> dict[str, Any]:
@@ -278,12 +284,16 @@ async def drain(socket: Socket) -> None:
             await socket.receive()
 
 
-async def test_who_is_shut_out_is_cut_off_and_sends_nothing_more(
+async def test_scenario_55_the_owner_is_shut_out(
     house: House,
     settings: Any,
     simulator: Simulator,  # noqa: F811
+    scenario: Scenario,
 ) -> None:
-    """Scenario 55: what rests stays; nothing new passes the claim."""
+    """A user is disabled while sockets of theirs are open and an order is on its way.
+
+    The sockets are closed within five seconds, nothing new passes the claim, what rests stays.
+    """
     assert ws.SESSION_CHECK_SECONDS <= 5
     person = await Socket.connect(house.url, house.tokens["owner"] or "")
     worker = await Socket.connect(house.url, house.tokens["worker"] or "")
@@ -301,3 +311,7 @@ async def test_who_is_shut_out_is_cut_off_and_sends_nothing_more(
     async with open_administration(settings) as administration:
         await administration.let_in("ann", by="test")
     assert await house.gateway.halts.all() == []
+    scenario.seen(
+        f"Both sockets were closed (sessions are looked at every {ws.SESSION_CHECK_SECONDS:g} s); the order that came "
+        "after it was taken and never claimed, the one that rested before it rests on."
+    )
