@@ -6,17 +6,19 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
 from redis.asyncio import Redis
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cashup.errors import CashUpError, Unavailable
+from cashup.errors import CashUpError, StorageError, Unavailable
 from cashup.storage import schema
 from cashup.storage.database import create_engine
 from cashup.storage.embedded import acquire
@@ -173,4 +175,51 @@ async def test_scenario_44_redis_is_flushed(bench: Bench, redis: Redis) -> None:
     await bench.at_rest()
     bench.scenario.seen(
         "Flushed after each of 3 bars: the listener heard every number once, in order, without a gap; 3 orders, filled."
+    )
+
+
+UPGRADE = """
+import asyncio, sys
+from cashup.storage import schema
+from cashup.storage.database import create_engine
+schema.load()
+asyncio.run(schema.upgrade(create_engine(sys.argv[1])))
+"""
+
+
+async def test_scenario_60_an_upgrade_is_killed_half_way(empty_database_url: str, scenario: Scenario) -> None:
+    """The upgrade of the database is killed half-way, in the middle of a migration.
+
+    A start is refused with a sentence that says what to do; the upgrade, run again, completes.
+    """
+    database = create_engine(empty_database_url)
+
+    def to_before(connection: Connection) -> None:
+        command.upgrade(schema.config(connection), "0005")
+
+    async with database.connect() as connection:
+        await connection.run_sync(to_before)
+        await connection.commit()
+    async with database.connect() as holder:
+        await holder.execute(text("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"))
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", UPGRADE, empty_database_url)
+
+        async def in_the_middle() -> bool:
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'orders'::regclass")
+            return bool((await holder.execute(waiting)).scalar_one())
+
+        await until(in_the_middle, 60)
+        child.kill()
+        await child.wait()
+    with pytest.raises(StorageError, match="cashup db upgrade") as refused:
+        await schema.prepare(database, ours=False)
+    async with database.connect() as connection:
+        left = await schema.current(connection)
+    assert await schema.upgrade(database) == schema.head()
+    await schema.prepare(database, ours=False)
+    await database.dispose()
+    assert left is not None
+    scenario.seen(
+        f"The start was refused ({refused.value.code}: run `cashup db upgrade`), nothing of the migration that was cut "
+        "off was left, and the upgrade completed when it was run again."
     )

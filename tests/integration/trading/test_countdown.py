@@ -77,7 +77,7 @@ async def test_while_orders_rest_it_is_kept_alive_and_when_none_do_it_is_called_
     await until(written_down)
 
 
-async def test_scenario_45_a_gateway_that_dies_leaves_nothing_resting_and_the_next_one_says_why(
+async def test_a_gateway_that_dies_leaves_nothing_resting_and_the_next_one_says_why(
     desk: Desk, venue: PaperVenue, paper_account: PaperAccount
 ) -> None:
     async def armed() -> bool:
