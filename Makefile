@@ -18,8 +18,9 @@ up: setup  ## serve JupyterLab, the API and the dashboards until Ctrl-C
 test: setup  ## every test but the proofs by faults, a file to a process; ARGS="-k name" for some of them
 	@$(BIN)/pytest -m "not faults" -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
-test-faults: setup  ## the proofs by faults: simulation, crashes, losses; CASHUP_PROOF_SCALE=10 for ten times as many
-	@$(BIN)/pytest -m faults -n logical --maxprocesses 2 --dist worksteal $(ARGS)
+test-faults: setup  ## the proofs by faults, and their table in docs/reliability.md; CASHUP_PROOF_SCALE=10 for ten times as many
+	@CASHUP_PROOF_RESULTS=$(CURDIR)/docs/reliability.json $(BIN)/pytest -m faults -n logical --maxprocesses 2 \
+		--dist worksteal $(ARGS); status=$$?; $(BIN)/python -m tests.faults.table; exit $$status
 
 dst: setup  ## run SEED=n of the deterministic simulation again and print all that happens in it
 	@$(BIN)/python -m tests.faults.simulation $(SEED) --trace

@@ -253,7 +253,7 @@ async def test_every_frame_with_every_credential(house: House) -> None:
 async def test_scenario_54_the_token_of_another_run(house: House, scenario: Scenario) -> None:
     """The token of one run is used for the orders of another one.
 
-    Refused, written into the audit trail; nothing of the other run changes.
+    Refused; nothing of the other run changes.
     """
     socket = await Socket.connect(house.url, house.tokens["worker of another run"] or "")
     before = await house.done("GET", "/deployments/demo/orders")
