@@ -18,7 +18,6 @@ SPOT = frozenset(range(1, 63)) - {17, 27, 28, 30, 33}
 """The numbers of the catalogue that concern spot; the others need futures."""
 
 OPEN = {
-    41: "no test by this number yet; a holder whose lease was taken sends nothing (40)",
     56: "what a worker's end does to its orders is not decided by a policy yet: they stay",
     57: "a notebook has no list of orders yet, only targets, which are one intent a bar",
 }

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from functools import partial
 
 import pytest
 
 from cashup.storage.events import Events
 from cashup.storage.redis import EVENTS, create_redis
 from tests.faults.checker import Checker
-from tests.faults.crashes.stage import Stage
+from tests.faults.crashes.stage import SECONDS, Stage
+from tests.faults.proxy import Link
 from tests.faults.scenarios.report import Scenario
 from tests.faults.test_crash_points import POINTS
+from tests.integration.trading.conftest import until
 
 pytestmark = pytest.mark.faults
 
@@ -118,3 +122,32 @@ async def test_scenario_39_killed_before_what_was_told_is_marked(stage: Stage, s
     assert len(told) > len(set(told))
     assert heard == numbers
     scenario.seen("Some numbers were told twice; the listener heard every number once, in order, without a gap.")
+
+
+async def test_scenario_41_the_holder_of_the_lease_is_paused(stage: Stage, scenario: Scenario) -> None:
+    """The gateway is paused (SIGSTOP) before it claims what it stored, for longer than its lease, then resumed.
+
+    Another gateway takes over and sends the order. The one that wakes up does not pass the claim and writes nothing.
+    """
+
+    def pause(link: Link, data: bytes) -> None:
+        assert stage.process is not None
+        stage.process.send_signal(signal.SIGSTOP)
+
+    stored = stage.postgres.when(pause, what=b'"body_hash"', share=1.0)
+    await stage.start("buy")
+    assert stage.process is not None
+    async with asyncio.timeout(SECONDS):
+        await stored.reached.wait()
+    await until(partial(stage.holds, "EXISTS (SELECT FROM orders WHERE state = 'pending_send')"))
+    (before,) = await stage.rows("SELECT fence FROM account_leases")
+    await _goes_on(stage, scenario)
+    (after,) = await stage.rows("SELECT fence FROM account_leases")
+    stage.process.send_signal(signal.SIGCONT)
+    assert await stage.end() == 0  # it found that what it was asked for is done
+    states = await _states(stage)
+    assert (states, _sent(stage), after["fence"] > before["fence"]) == (["filled"], 1, True)
+    scenario.seen(
+        f"The next gateway took over with a higher fence: {', '.join(states)}, sent {_sent(stage)} time. "
+        "The first one, resumed, wrote nothing and ended."
+    )
