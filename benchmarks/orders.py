@@ -83,9 +83,9 @@ class Worker:
         """Note the orders of each intent, and when a fill is heard of."""
         while True:
             message = await self.socket.receive()
-            if message["type"] == "intent.accepted":
-                for order in message["orders"]:
-                    self.orders[order] = message["key"]
+            if message["type"] == "event" and message["kind"] == "order_changed":
+                # not from the answer: an intent that waits for the one before it has no orders yet
+                self.orders.setdefault(message["data"]["client_order_id"], message["data"]["intent"])
             elif message["type"] == "event" and message["kind"] == "fill_booked":
                 self.heard.setdefault(message["data"]["client_order_id"], time.perf_counter_ns())
             elif message["type"] == "intent.refused":
@@ -158,7 +158,7 @@ async def _lap(workers: Sequence[Worker], relay: Relay, rate: int, seconds: int)
     relay.sent.clear()
     relay.filled.clear()
     await _pace(workers, rate, seconds)
-    asked = {order: worker.asked[key] for worker in workers for order, key in worker.orders.items()}
+    asked = {order: w.asked[key] for w in workers for order, key in w.orders.items() if key in w.asked}
     heard = {order: moment for worker in workers for order, moment in worker.heard.items()}
     sent = sorted(relay.sent.values())
     twice = [order for order, count in relay.writes.items() if count > 1]
