@@ -20,7 +20,7 @@ LIMIT_P99_SECONDS = 15
 
 
 def order_unknown() -> dict[str, Any]:
-    """Forty seeds of the deterministic simulation: virtual seconds from UNKNOWN to a fate, beside venue outages."""
+    """Seeds of the deterministic simulation: virtual seconds from UNKNOWN to a fate, beside venue outages."""
     with TemporaryDirectory(prefix="cashup-bench-") as folder, structlog.testing.capture_logs():
         servers = acquire(Path(folder))
         try:
