@@ -140,7 +140,7 @@ async def test_killed_at(point: str, script: str, stage: Stage) -> None:
 
 
 async def test_c32_an_upgrade_that_was_killed_half_way_is_seen_and_can_be_repeated(empty_database_url: str) -> None:
-    """Scenario 60: start refused with a clear sentence; running it again completes."""
+    """By the command itself, in the first migration; scenario 60 cuts off a later one."""
     sockets = Path(empty_database_url.partition("host=")[2])
     with tempfile.TemporaryDirectory(prefix="cx-") as folder:
         proxy = Proxy(sockets / ".s.PGSQL.5432", listen=Path(folder) / ".s.PGSQL.5432")
