@@ -26,6 +26,7 @@ class ControlClient:
         self._token = token
         self._session: aiohttp.ClientSession | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._asked = 0
 
     async def __aenter__(self) -> ControlClient:
         await self.connect()
@@ -46,7 +47,7 @@ class ControlClient:
             await self.close()
             raise Unavailable(f"no simulator answers at {self.url}; start one with `cashup simulator`") from error
         try:
-            return await self.request("auth", token=self._token)
+            return await self._exchange({"type": "auth", "token": self._token}, None)
         except Unavailable as error:
             raise Unauthenticated("the simulator does not accept this control token; read it anew") from error
 
@@ -60,19 +61,30 @@ class ControlClient:
 
     async def request(self, kind: str, **fields: Any) -> dict[str, Any]:
         """One request and its answer; an error answer is raised with the simulator's sentence."""
+        self._asked += 1
+        return await self._exchange({"type": kind, **fields, "id": self._asked}, self._asked)
+
+    async def _exchange(self, request: Mapping[str, Any], ident: int | None) -> dict[str, Any]:
+        """Send and wait for the answer with this id: the one before it may have been given up while it was waited for,
+        and its answer then comes first."""
         if self._socket is None:
             raise Unavailable("the control channel is not connected; connect first")
         try:
-            await self._socket.send_str(orjson.dumps({"type": kind, **fields}).decode())
-            message = await self._socket.receive()
+            await self._socket.send_str(orjson.dumps(request).decode())
+            while (answer := _answer(await self._socket.receive())).get("id") != ident:
+                pass
         except (aiohttp.ClientError, ConnectionError) as error:
             raise Unavailable("the simulator hung up; look at its log") from error
-        if message.type is not aiohttp.WSMsgType.TEXT:
-            raise Unavailable("the simulator hung up; look at its log")
-        answer: dict[str, Any] = orjson.loads(message.data)
         if answer["type"] == "error":
             raise CashUpError(answer["message"], code=answer["code"])
         return answer
+
+
+def _answer(message: aiohttp.WSMessage) -> dict[str, Any]:
+    if message.type is not aiohttp.WSMsgType.TEXT:
+        raise Unavailable("the simulator hung up; look at its log")
+    answer: dict[str, Any] = orjson.loads(message.data)
+    return answer
 
 
 class Lockstep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -91,3 +92,12 @@ async def test_the_end_of_the_tape_finishes(simulator: Simulator, control: Contr
     assert not await driver.run(stream([ready(), *(processed(i) for i in range(last))]))
     assert await driver.run(stream([processed(last)]))
     assert seen == list(range(1, last + 2))
+
+
+async def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(control: ControlClient) -> None:
+    asked = asyncio.create_task(control.request("requests"))
+    await asyncio.sleep(0)  # it is sent, and not answered yet
+    asked.cancel()
+    await asyncio.wait([asked])
+    assert asked.cancelled()
+    assert (await control.request("state"))["type"] == "state"
