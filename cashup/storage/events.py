@@ -8,8 +8,8 @@ relays the outbox the events come straight from the relay, and Redis is not aske
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -39,9 +39,7 @@ class _Listener:
         self.overflowed = False
 
     def offer(self, event: Event) -> None:
-        """Keep `event` if it is wanted."""
-        if not matches(event.stream, self.streams):
-            return
+        """Keep `event`, which is of one of its streams."""
         if len(self.waiting) >= _BACKLOG:
             self.waiting.clear()
             self.overflowed = True
@@ -50,13 +48,46 @@ class _Listener:
         self.awake.set()
 
 
+class _Listeners:
+    """All listeners, found by the stream of an event without a look at each of them."""
+
+    def __init__(self) -> None:
+        self._by_stream: dict[str, set[_Listener]] = defaultdict(set)
+        self._by_prefix: dict[str, set[_Listener]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(set().union(*self._by_stream.values(), *self._by_prefix.values()))
+
+    def add(self, listener: _Listener) -> None:
+        """From now on it is found."""
+        for found, name in self._places(listener):
+            found[name].add(listener)
+
+    def remove(self, listener: _Listener) -> None:
+        """It is not found any more."""
+        for found, name in self._places(listener):
+            found[name].discard(listener)
+            if not found[name]:
+                del found[name]
+
+    def of(self, stream: str) -> set[_Listener]:
+        """Whoever wants the events of `stream`."""
+        prefixes = (listeners for prefix, listeners in self._by_prefix.items() if stream.startswith(prefix))
+        return self._by_stream.get(stream, set()).union(*prefixes)
+
+    def _places(self, listener: _Listener) -> Iterator[tuple[dict[str, set[_Listener]], str]]:
+        """`deployment:*` stands for every deployment."""
+        for stream in set(listener.streams):
+            yield (self._by_prefix, stream[:-1]) if stream.endswith("*") else (self._by_stream, stream)
+
+
 class Events:
     """The events of the outbox, live."""
 
     def __init__(self, database: AsyncEngine, redis: Redis) -> None:
         self._database = database
         self._redis = redis
-        self._listeners: set[_Listener] = set()
+        self._listeners = _Listeners()
         self._last: int | None = None
         self._started = asyncio.Event()
         self._from_redis = asyncio.Event()
@@ -142,7 +173,7 @@ class Events:
                         seen = event.seq
                         yield event
         finally:
-            self._listeners.discard(listener)
+            self._listeners.remove(listener)
 
     async def _stored(self, after: int, streams: Sequence[str]) -> AsyncIterator[Event]:
         while True:
@@ -196,10 +227,5 @@ class Events:
         if event.seq <= self.last:
             return
         self._last = event.seq
-        for listener in self._listeners:
+        for listener in self._listeners.of(event.stream):
             listener.offer(event)
-
-
-def matches(stream: str, wanted: Sequence[str]) -> bool:
-    """True when `stream` is one of `wanted`, where `deployment:*` stands for every deployment."""
-    return any(stream == one or (one.endswith("*") and stream.startswith(one[:-1])) for one in wanted)

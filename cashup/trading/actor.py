@@ -197,7 +197,17 @@ class AccountActor:
         journal = Journal(self._lines, self.account, lease.fence)
         markets = await self.exchange.markets()
         prices = Prices(self.marks, self.venue)
-        desks = Desks(self.account, self._engine, journal, self._clock, prices, markets, self._patience, self._emitted)
+        desks = Desks(
+            self.account,
+            self._engine,
+            journal,
+            self._clock,
+            prices,
+            markets,
+            self._patience,
+            self._lines,
+            self._emitted,
+        )
         desks.opened_at = lease.opened_at or 0
         await desks.load()
         return desks

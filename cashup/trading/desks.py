@@ -17,6 +17,7 @@ from cashup.orders.journal import Journal
 from cashup.orders.patience import Patience
 from cashup.orders.record import Record
 from cashup.orders.state import Claimed, Order, apply
+from cashup.storage.lines import Lines
 from cashup.trading.dealing import conclude
 from cashup.trading.desk import Desk
 from cashup.trading.external import ExternalOrders
@@ -41,6 +42,7 @@ class Desks:
         prices: Prices,
         markets: Mapping[Symbol, Market],
         patience: Patience,
+        lines: Lines,
         emitted: Callable[[], None],
     ) -> None:
         self.account = account
@@ -54,7 +56,7 @@ class Desks:
         self.pause: float | None = None
         self.engine = engine
         self.known = KnownRecords(engine, account)
-        self.oversight = Oversight(account, prices)
+        self.oversight = Oversight(account, prices, lines)
         self._journal = journal
         self._clock = clock
         self._prices = prices
@@ -74,8 +76,7 @@ class Desks:
 
     async def refresh(self) -> None:
         """Read what others may have changed: halts and limits."""
-        async with self.engine.connect() as connection:
-            await self.oversight.refresh(connection)
+        await self.oversight.refresh()
 
     async def watch(self, losses: LossWatch) -> None:
         """Look at what the desks are worth."""

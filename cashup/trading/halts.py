@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, and_, delete, or_, select, true, update
+from sqlalchemy import ColumnElement, Executable, Select, and_, delete, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -174,17 +174,23 @@ class Halts:
             await emit(connection, stream, EventKind.HALT_CHANGED, data, data["at"])
 
 
-async def effective(connection: AsyncConnection, account: str) -> dict[str, list[Halt]]:
-    """The halts that concern each deployment of `account`, by deployment; an empty list when it is ACTIVE."""
+def effective_query() -> Select[Any]:
+    """Every deployment (`deployment`, `owner`) with each halt that concerns it; NULL where there is none."""
     concerned = or_(
         halts.c.scope == Scope.ALL.value,
         and_(halts.c.scope == Scope.USER.value, halts.c.name == deployments.c.owner),
         and_(halts.c.scope == Scope.ACCOUNT.value, halts.c.name == deployments.c.account),
         and_(halts.c.scope == Scope.DEPLOYMENT.value, halts.c.name == deployments.c.name),
     )
-    query = select(deployments.c.name.label("deployment"), halts).select_from(deployments).outerjoin(halts, concerned)
+    deployment = deployments.c.name.label("deployment")
+    return select(deployment, deployments.c.owner, halts).select_from(deployments).outerjoin(halts, concerned)
+
+
+async def effective(connection: AsyncConnection, account: str) -> dict[str, list[Halt]]:
+    """The halts that concern each deployment of `account`, by deployment; an empty list when it is ACTIVE."""
+    query = effective_query().where(deployments.c.account == account)
     found: dict[str, list[Halt]] = {}
-    for row in (await connection.execute(query.where(deployments.c.account == account))).mappings():
+    for row in (await connection.execute(query)).mappings():
         held = found.setdefault(row["deployment"], [])
         if row["scope"] is not None:
             held.append(Halt.of(dict(row)))

@@ -54,6 +54,7 @@ class LossWatch:
         self._database = database
         self._halts = halts
         self._clock = clock
+        self._looked: Millis = 0
 
     async def look(
         self, equities: Sequence[Equity], limits: Mapping[tuple[Scope, str], Limits], latched: Iterable[Halt]
@@ -61,10 +62,13 @@ class LossWatch:
         """Measure everything once; True when something was latched.
 
         `limits` are those of deployments, the account and users, by whose they are; `latched` the halts there are.
+        Where no limit is measured against them, worths are written now and then only, and not looked at in between.
         """
-        if not equities:
-            return False
         now = self._clock.now()
+        watched = any(limit.watches_losses for limit in limits.values())
+        if not equities or (not watched and now - self._looked < WRITE_AFTER):
+            return False
+        self._looked = now
         there = {(halt.scope, halt.name, halt.code) for halt in latched}
         breaches: list[tuple[Scope, str, Breach]] = []
         async with transaction(self._database) as connection:

@@ -14,16 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from cashup.orders.record import Record
 from cashup.orders.state import Order
 from cashup.orders.tables import orders
+from cashup.storage.lines import Lines
 from cashup.strategies.limits import NO_LIMITS, Limits
 from cashup.trading.external import ExternalOrder
-from cashup.trading.halts import Halt, Scope, effective
+from cashup.trading.halts import Halt, Scope
 from cashup.trading.loss_watch import Equity
 from cashup.trading.prices import Prices
 from cashup.trading.risk import CALM, Allowance, Exposure, Resting, Standing, TradingState
 from cashup.trading.risk.protections import locks
-from cashup.trading.risk_limits import read_limits
 from cashup.trading.rules import MINUTE
-from cashup.trading.tables import deployments
+from cashup.trading.surroundings import Surroundings
 from cashup.types import ZERO, Millis, Side, Symbol
 
 if TYPE_CHECKING:
@@ -37,15 +37,14 @@ class Oversight:
     halts itself.
     """
 
-    def __init__(self, account: str, prices: Prices) -> None:
+    def __init__(self, account: str, prices: Prices, lines: Lines) -> None:
         self.account = account
         self._prices = prices
+        self._lines = lines
         self.external: Mapping[str, ExternalOrder] = {}
         self._desks: Mapping[str, Desk] = {}
         self._made: deque[tuple[Millis, str]] = deque()
-        self._halts: Mapping[str, list[Halt]] = {}
-        self._owners: Mapping[str, str] = {}
-        self._limits: Mapping[tuple[Scope, str], Limits] = {}
+        self._around = Surroundings()
 
     async def load(self, connection: AsyncConnection, desks: Mapping[str, Desk], now: Millis) -> None:
         """Read everything: after a start, or when the desks were read again."""
@@ -56,14 +55,11 @@ class Oversight:
         )
         rows = await connection.execute(query.order_by(order.created_at))
         self._made = deque((row.created_at, row.deployment) for row in rows)
-        await self.refresh(connection)
+        await self.refresh()
 
-    async def refresh(self, connection: AsyncConnection) -> None:
+    async def refresh(self) -> None:
         """Read what others may have changed: halts, limits, owners."""
-        owned = select(deployments.c.name, deployments.c.owner).where(deployments.c.account == self.account)
-        self._owners = {row.name: row.owner for row in await connection.execute(owned)}
-        self._limits = await read_limits(connection, self.account, set(self._owners.values()))
-        self._halts = await effective(connection, self.account)
+        self._around = await Surroundings.read(self._lines, self.account)
 
     def made(self, records: Iterable[Record]) -> None:
         """These orders were made."""
@@ -73,16 +69,16 @@ class Oversight:
     def limits(self) -> dict[tuple[Scope, str], Limits]:
         """Every limit that concerns the account, by whose it is."""
         own = {(Scope.DEPLOYMENT, name): desk.rules.limits for name, desk in self._desks.items()}
-        return {**self._limits, **own}
+        return {**self._around.limits, **own}
 
     @property
     def halts(self) -> list[Halt]:
         """Every halt that concerns a deployment of the account."""
-        return [halt for halts in self._halts.values() for halt in halts]
+        return [halt for halts in self._around.halts.values() for halt in halts]
 
     def halts_of(self, deployment: str) -> list[Halt]:
         """The halts that concern one deployment."""
-        return self._halts.get(deployment, [])
+        return self._around.halts.get(deployment, [])
 
     def holding(self, record: Record) -> Halt | None:
         """The halt that holds an order back, as the send claim sees it; None when none does."""
@@ -97,8 +93,8 @@ class Oversight:
             marks = {symbol: self._prices.of(symbol) or desk.prices.get(symbol) for symbol in desk.book.positions}
             known = {symbol: mark for symbol, mark in marks.items() if mark is not None}
             priced = all(symbol in known for symbol, position in desk.book.positions.items() if position.quantity)
-            if priced and name in self._owners:
-                yield Equity(name, self._owners[name], desk.quote, desk.book.equity(known), desk.capital)
+            if priced and name in self._around.owners:
+                yield Equity(name, self._around.owners[name], desk.quote, desk.book.equity(known), desk.capital)
 
     def marks(self) -> Iterator[tuple[str, dict[Symbol, Decimal]]]:
         """Each deployment with the newest prices of what it has held, as far as there are any."""
@@ -136,7 +132,7 @@ class Oversight:
 
     def allowances(self, desk: Desk, marks: Mapping[Symbol, Decimal], now: Millis) -> Iterator[Allowance]:
         """The limits of the deployment, its account and its owner, and how far they are used."""
-        rules, owner = desk.rules, self._owners.get(desk.deployment, "")
+        rules, owner = desk.rules, self._around.owners.get(desk.deployment, "")
         price = self._price_of(marks)
         if rules.limits != NO_LIMITS:
             yield Allowance(
@@ -147,7 +143,7 @@ class Oversight:
                 open=len(desk.records),
                 stale_after=rules.stale_after,
             )
-        if (of_account := self._limits.get((Scope.ACCOUNT, self.account))) is not None:
+        if (of_account := self._around.limits.get((Scope.ACCOUNT, self.account))) is not None:
             yield Allowance(
                 name=f"account {self.account}",
                 limits=of_account,
@@ -156,7 +152,7 @@ class Oversight:
                 open=sum(len(one.records) for one in self._desks.values()) + len(self.external),
                 stale_after=of_account.stale_after(None),
             )
-        if (of_user := self._limits.get((Scope.USER, owner))) is not None:
+        if (of_user := self._around.limits.get((Scope.USER, owner))) is not None:
             yield Allowance(f"user {owner}", of_user, stale_after=of_user.stale_after(None))
 
     def _of_account(self, quote: str, price: Callable[[Desk, Symbol], Decimal]) -> Exposure:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock
 from cashup.errors import UsageError
@@ -73,19 +72,6 @@ def check_scope(scope: Scope, limits: Limits) -> None:
     wrong = sorted(limits.model_fields_set - allowed)
     if wrong:
         raise UsageError(f"{wrong[0]} is no limit of {_an(scope)}; choose one of: {', '.join(sorted(allowed))}")
-
-
-async def read_limits(
-    connection: AsyncConnection, account: str, users: Collection[str]
-) -> dict[tuple[Scope, str], Limits]:
-    """The limits of an account and of users, by whose they are."""
-    limit = risk_limits.c
-    concerned = or_(
-        and_(limit.scope == Scope.ACCOUNT.value, limit.name == account),
-        and_(limit.scope == Scope.USER.value, limit.name.in_(users)),
-    )
-    rows = (await connection.execute(select(risk_limits).where(concerned))).mappings()
-    return {(Scope(row["scope"]), row["name"]): Limits.model_validate(row["limits"]) for row in rows}
 
 
 def _an(scope: Scope) -> str:
