@@ -54,7 +54,10 @@ def _sweeps(values: Values) -> list[Row]:
         for pairs, asked in ((1_000, "1.7 x"), (100, "")):
             found = many[f"of_{pairs}_pairs"]
             what = f"{pairs:,} pairs over 20 symbols through Dask, two workers"
-            rows.append((what, f"{found['two_to_one']} x one worker", f"one worker: {found['seconds_one']} s", asked))
+            beside = f"one worker: {found['seconds_one']} s"
+            if "bare_two_to_one" in many:
+                beside += f"; two bare processes: {many['bare_two_to_one']} x one"
+            rows.append((what, f"{found['two_to_one']} x one worker", beside, asked))
     return rows
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,6 +38,20 @@ def average(bars, length):
 
 def target(bars, fast, slow):
     return average(bars, fast) > average(bars, slow)
+"""
+
+BARE_CALLS = 150
+_BARE = """
+import sys, time
+import numpy as np, pandas as pd
+close = pd.DataFrame({"C": 100 + np.random.default_rng(1).standard_normal(int(sys.argv[1])).cumsum() / 100})
+close.rolling(10).mean()
+print("ready", flush=True)
+sys.stdin.readline()
+began = time.perf_counter()
+for number in range(int(sys.argv[2])):
+    (close.rolling(5 + number % 20).mean() > close.rolling(30 + number % 50).mean()).astype(float)
+print(time.perf_counter() - began, flush=True)
 """
 
 _SCRIPT = """
@@ -82,13 +97,17 @@ def sweep() -> dict[str, Any]:
 
 
 def sweep_dask() -> dict[str, Any]:
-    """The sweep over 20 symbols through Dask, one worker and two: of 1,000 pairs (one run each), and of 100 pairs."""
+    """The sweep over 20 symbols through Dask, one worker and two: of 1,000 pairs (one run each), and of 100 pairs.
+
+    Beside it what this machine gives two processes that share nothing: the same pandas calls without sweep and Dask.
+    """
     with home() as folder:
         symbols = [f"C{number:02}/USDT" for number in range(SYMBOLS)]
         _bars(folder, symbols)
         of_each: dict[str, Any] = {"symbols": [[symbol] for symbol in symbols]}
         few = of_each | {"fast": list(range(5, 25, 2)), "slow": list(range(30, 80, 5))}
         return {
+            "bare_two_to_one": round(median(_bare() for _ in range(3)), 2),
             "of_100_pairs": _one_and_two(folder, few, 2),
             "of_1000_pairs": _one_and_two(folder, of_each | {"fast": list(FAST), "slow": list(SLOW)}, 1),
         }
@@ -107,6 +126,34 @@ def _one_and_two(folder: Path, ranges: dict[str, Any], repeats: int) -> dict[str
         "same": done[1]["best"] == done[WORKERS]["best"],
         "pss_mib_two": done[WORKERS]["pss_mib"],
     }
+
+
+def _bare() -> float:
+    """How much sooner two bare processes, with half of the calls each, are done than one with all of them."""
+    one, two = _bare_seconds(1, 2 * BARE_CALLS), _bare_seconds(2, BARE_CALLS)
+    return one / two
+
+
+def _bare_seconds(processes: int, calls: int) -> float:
+    """What the slowest of them took, from when all were ready."""
+    words = [sys.executable, "-c", _BARE, str(MINUTES), str(calls)]
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(processes)
+        ]
+        for process in started:
+            _line(process)
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        return max(float(_line(process)) for process in started)
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 def _bars(folder: Path, symbols: list[str]) -> None:
