@@ -191,13 +191,25 @@ class Client:
         """Create or change a deployment."""
         return cast(Row, self._call("PUT", f"/deployments/{quote(name)}", spec))
 
-    def start(self, name: str) -> Row:
-        """Wish the deployment to run."""
-        return cast(Row, self._call("POST", f"/deployments/{quote(name)}/start"))
+    def start(self, name: str, *, allow_live: bool = False) -> Row:
+        """Wish the deployment to run; one on a live account only with `allow_live`."""
+        return cast(Row, self._call("POST", f"/deployments/{quote(name)}/start", {"allow_live": allow_live}))
 
     def stop(self, name: str) -> Row:
         """Wish the deployment to stop."""
         return cast(Row, self._call("POST", f"/deployments/{quote(name)}/stop"))
+
+    def pause(self, name: str) -> Row:
+        """Wish the deployment's worker to follow the bars and decide nothing."""
+        return cast(Row, self._call("POST", f"/deployments/{quote(name)}/pause"))
+
+    def resume(self, name: str) -> Row:
+        """Wish a paused deployment to decide again."""
+        return cast(Row, self._call("POST", f"/deployments/{quote(name)}/resume"))
+
+    def restart(self, name: str) -> Row:
+        """Wish another attempt in place of the newest one."""
+        return cast(Row, self._call("POST", f"/deployments/{quote(name)}/restart"))
 
     def risk(self) -> list[Row]:
         """Every deployment's state, limits and their use, losses and pauses."""

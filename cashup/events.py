@@ -18,7 +18,7 @@ class EventKind(StrEnum):
     """The kinds of events there are."""
 
     DEPLOYMENT_CHANGED = "deployment_changed"
-    """data: deployment, desired, state"""
+    """data: deployment, desired (running, paused, stopped), state, renew (attempts up to it shall end)"""
     ATTEMPT_STARTED = "attempt_started"
     """data: deployment, attempt"""
     ATTEMPT_READY = "attempt_ready"

@@ -6,16 +6,19 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
 from cashup.api.access import DeploymentReader, GatewayParts, Reader, Trader, require_own
 from cashup.api.answers import Rows
+from cashup.api.modes import account_of, require_live_allowed
 from cashup.errors import NotFound
+from cashup.strategies.conduct import Conduct, conduct_of
 from cashup.strategies.limits import Limits, Protection
 from cashup.trading import views
 from cashup.trading.deployments import Spec
 from cashup.trading.halts import Scope
 from cashup.trading.profit import profit_of, valued_positions
+from cashup.types import Mode
 
 router = APIRouter()
 
@@ -23,19 +26,18 @@ _TRADING: list[Any] = ["trading"]
 _STRATEGY: list[Any] = ["strategy"]
 
 
-class DeploymentBody(BaseModel):
-    """What shall run. Money is text."""
-
-    model_config = ConfigDict(extra="forbid")
+class DeploymentBody(Conduct):
+    """What shall run. Money is text. Without an account it is a paper account of the deployment's own."""
 
     notebook: str = Field(min_length=1, max_length=4096)
     params: dict[str, Any] = Field(default_factory=dict)
-    account: str = Field(min_length=1, max_length=63)
+    account: str | None = Field(None, min_length=1, max_length=63)
     capital: Decimal = Field(gt=0, le=Decimal(10) ** 15, max_digits=34)
     symbols: list[str] | None = Field(None, max_length=100)
     timeframe: str | None = Field(None, max_length=8)
     limits: Limits = Field(default_factory=Limits)
     protections: list[Protection] = Field(default_factory=list, max_length=20)
+    allow_live: StrictBool = Field(False, description="yes, real money: needed to change what runs on a live account")
 
     @field_validator("capital", mode="before")
     @classmethod
@@ -44,15 +46,26 @@ class DeploymentBody(BaseModel):
             raise ValueError(f'write money as text: "{value}"')  # noqa: TRY004  (pydantic reports ValueError only)
         return value
 
-    def spec(self) -> Spec:
-        """As it is stored."""
-        document = self.model_dump(mode="python", exclude_none=True, exclude={"protections"}) | {
+    def spec(self, account: str) -> Spec:
+        """As it is stored, on `account`."""
+        plain = {"notebook", "params", "symbols", "timeframe"}
+        document = self.model_dump(mode="python", exclude_none=True, include=plain) | {
+            "account": account,
             "capital": f"{self.capital:f}",
             "limits": self.limits.row(),
+            **self.row(),
         }
         if self.protections:
             document["protections"] = [protection.row() for protection in self.protections]
-        return Spec(self.notebook, self.account, self.capital, document)
+        return Spec(self.notebook, account, self.capital, document)
+
+
+class StartBody(BaseModel):
+    """How sure one is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    allow_live: StrictBool = Field(False, description="yes, real money: needed on a live account")
 
 
 class FinishBody(BaseModel):
@@ -88,18 +101,29 @@ async def get_deployment(name: str, claims: DeploymentReader, gateway: GatewayPa
 
 @router.put("/deployments/{name}", tags=_TRADING)
 async def put_deployment(name: str, body: DeploymentBody, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
-    """Store what shall run, on an account of yours; it runs when it is started."""
-    await gateway.accounts.get(body.account)
-    await require_own(claims, gateway, Scope.ACCOUNT, body.account)
-    if await gateway.deployments.exists(name):
+    """Store what shall run, on an account of yours; it runs when it is started.
+
+    The deployment's own paper account, `paper-NAME`, is made with the capital when it is not there.
+    """
+    known = await gateway.deployments.exists(name)
+    if known:
         await require_own(claims, gateway, Scope.DEPLOYMENT, name)
-    return await gateway.deployments.put(name, body.spec(), by=claims.subject)
+    opening = {body.spec("").quote: body.capital}
+    account = await account_of(gateway, claims, name, body.account, body, opening)
+    if known and account.mode is Mode.LIVE and (await gateway.deployments.status(name)).desired != "stopped":
+        require_live_allowed(name, account, body, allowed=body.allow_live)
+    return await gateway.deployments.put(name, body.spec(account.name), by=claims.subject)
 
 
 @router.post("/deployments/{name}/start", tags=_TRADING)
-async def start_deployment(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+async def start_deployment(
+    name: str, claims: Trader, gateway: GatewayParts, body: StartBody | None = None
+) -> dict[str, Any]:
     """Wish it to run. Its capital is taken out of what is free on the account."""
     await require_own(claims, gateway, Scope.DEPLOYMENT, name)
+    row = await gateway.deployments.get(name)
+    account = await gateway.accounts.get(row["account"])
+    require_live_allowed(name, account, conduct_of(row["spec"]), allowed=body is not None and body.allow_live)
     return await gateway.deployments.start(name, by=claims.subject)
 
 
@@ -108,6 +132,27 @@ async def stop_deployment(name: str, claims: Trader, gateway: GatewayParts) -> d
     """Wish it to stop; what it holds stays as it is."""
     await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     return await gateway.deployments.stop(name, by=claims.subject)
+
+
+@router.post("/deployments/{name}/pause", tags=_TRADING)
+async def pause_deployment(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+    """Wish it to follow its bars and decide nothing; 409 when it is stopped."""
+    await require_own(claims, gateway, Scope.DEPLOYMENT, name)
+    return await gateway.deployments.pause(name, by=claims.subject)
+
+
+@router.post("/deployments/{name}/resume", tags=_TRADING)
+async def resume_deployment(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+    """Wish a paused one to decide again; 409 when it is stopped."""
+    await require_own(claims, gateway, Scope.DEPLOYMENT, name)
+    return await gateway.deployments.resume(name, by=claims.subject)
+
+
+@router.post("/deployments/{name}/restart", tags=_TRADING)
+async def restart_deployment(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+    """End its attempt and begin another one of what is stored now; what is wished stays. 409 when it is stopped."""
+    await require_own(claims, gateway, Scope.DEPLOYMENT, name)
+    return await gateway.deployments.restart(name, by=claims.subject)
 
 
 @router.get("/deployments/{name}/orders", tags=["order"])

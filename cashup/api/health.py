@@ -73,7 +73,7 @@ async def check_exchange(gateway: Gateway) -> Detail:
 async def check_strategy(gateway: Gateway) -> Detail:
     """What shall run has an attempt that runs."""
     alive = select(attempts.c.deployment).where(attempts.c.state.in_(["starting", "ready"]))
-    wanted = select(deployments.c.name).where(deployments.c.desired == "running")
+    wanted = select(deployments.c.name).where(deployments.c.desired != "stopped")
     async with gateway.database.connect() as connection:
         running = (await connection.execute(wanted)).scalars().all()
         missing = (await connection.execute(wanted.where(deployments.c.name.not_in(alive)))).scalars().all()

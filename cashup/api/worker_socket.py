@@ -87,8 +87,10 @@ class WorkerSocket:
         status = await self._gateway.deployments.status(self._deployment)
         if status.fence != self._fence:
             await self._stop("a newer attempt works for this deployment")
-        elif status.desired != "running":
+        elif status.desired == "stopped":
             await self._stop("the deployment shall not run any more")
+        elif status.renew >= self._attempt:
+            await self._stop("another attempt shall follow")
 
     async def _stop(self, reason: str) -> None:
         if not self._stopped:

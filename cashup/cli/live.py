@@ -18,6 +18,7 @@ app = typer.Typer(
 
 Name = Annotated[str, typer.Argument(help="the deployment, named like its file in live/ without .toml")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
+AllowLive = Annotated[bool, typer.Option("--allow-live", help="yes, real money: deployments on live accounts too")]
 
 
 def register(root: typer.Typer) -> None:
@@ -31,6 +32,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="leave the workers to a supervisor that runs")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="stop deployments that have no file any more")] = False,
     no_files: Annotated[bool, typer.Option("--no-files", help="read no files: run what is wished to run")] = False,
+    allow_live: AllowLive = False,
 ) -> None:
     """Make what runs agree with the folder, then keep it running until Ctrl-C."""
     from cashup.errors import UsageError
@@ -41,21 +43,45 @@ def up(
     specs = {} if no_files else read_folder(folder)
     with _client() as client:
         if detach:
-            _apply(client, specs, prune=prune)
+            _apply(client, specs, prune=prune, allow_live=allow_live)
             return
         supervisor = _supervisor(client)
         supervisor.acquire()
         if not no_files:
-            _apply(client, specs, prune=prune)
+            _apply(client, specs, prune=prune, allow_live=allow_live)
         supervisor.run()
 
 
 @app.command()
-def start(name: Name) -> None:
+def start(name: Name, allow_live: AllowLive = False) -> None:
     """Wish a deployment to run; the supervisor starts its worker."""
     with _client() as client:
-        client.start(name)
+        client.start(name, allow_live=allow_live)
     _say(f"{name} shall run")
+
+
+@app.command()
+def pause(name: Name) -> None:
+    """Let a deployment follow its bars and decide nothing. What it holds stays, its orders rest."""
+    with _client() as client:
+        client.pause(name)
+    _say(f"{name} shall pause")
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Let a paused deployment decide again."""
+    with _client() as client:
+        client.resume(name)
+    _say(f"{name} shall run")
+
+
+@app.command()
+def restart(name: Name) -> None:
+    """End a deployment's worker as a stop does, and start another one of what is stored now."""
+    with _client() as client:
+        client.restart(name)
+    _say(f"{name} shall begin another attempt")
 
 
 @app.command()
@@ -129,7 +155,7 @@ def _follow(path: Path, position: int) -> None:
         time.sleep(0.2)
 
 
-def _apply(client: Client, specs: Mapping[str, Row], *, prune: bool) -> None:
+def _apply(client: Client, specs: Mapping[str, Row], *, prune: bool, allow_live: bool) -> None:
     """Store what differs, wish everything in `specs` to run, and say so."""
     _check_accounts(client, specs)
     known = {row["name"]: row for row in client.deployments()}
@@ -137,12 +163,12 @@ def _apply(client: Client, specs: Mapping[str, Row], *, prune: bool) -> None:
         changes = _changes(known.get(name), spec)
         _say(f"{name}: {changes or 'as it was'}")
         if changes:
-            client.put_deployment(name, spec)
+            client.put_deployment(name, {**spec, "allow_live": allow_live})
     for name in specs:
-        if name not in known or known[name]["desired"] != "running":
-            client.start(name)
+        if name not in known or known[name]["desired"] == "stopped":
+            client.start(name, allow_live=allow_live)
     for name, row in known.items():
-        if name in specs or row["desired"] != "running":
+        if name in specs or row["desired"] == "stopped":
             continue
         if prune:
             client.stop(name)
@@ -154,8 +180,10 @@ def _apply(client: Client, specs: Mapping[str, Row], *, prune: bool) -> None:
 def _check_accounts(client: Client, specs: Mapping[str, Row]) -> None:
     """Raises DeploymentError when a deployment names an account that does not exist, before anything is stored."""
     from cashup.errors import DeploymentError
+    from cashup.strategies.conduct import own_account
 
     known = {account["name"] for account in client.accounts()}
+    known |= {own_account(name) for name in specs}  # is made when it is needed
     missing = {name: spec["account"] for name, spec in specs.items() if spec["account"] not in known}
     if missing:
         listed = ", ".join(f"{account!r} of {name}" for name, account in missing.items())
@@ -168,7 +196,9 @@ def _changes(row: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> str:
         return "new"
     stored = row["spec"]
     different = [
-        f"{key} {_short(stored.get(key))} -> {_short(value)}" for key, value in spec.items() if stored.get(key) != value
+        f"{key} {_short(stored.get(key))} -> {_short(spec.get(key))}"
+        for key in dict.fromkeys([*spec, *stored])
+        if stored.get(key) != spec.get(key)
     ]
     return "; ".join(different)
 

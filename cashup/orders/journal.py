@@ -230,7 +230,7 @@ def lease_guard(*, attempt: bool = False) -> CTE:
         guard = guard.where(
             deployment.c.name == bindparam("deployment", type_=Text),
             deployment.c.fence == bindparam("attempt_fence", type_=BigInteger),
-            deployment.c.desired == "running",
+            deployment.c.desired != "stopped",  # of a paused one, what it decided just before
         )
     return guard.cte("guard").prefix_with("MATERIALIZED")
 

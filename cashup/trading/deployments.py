@@ -45,12 +45,14 @@ class Status:
     """What a worker's connection must know of its deployment.
 
     `decided` is the last bar that has an intent; before the first one, the newest bar when a worker was first ready, so
-    that the bar that closed while that worker died is decided all the same. None: no worker was ever ready.
+    that the bar that closed while that worker died is decided all the same. None: no worker was ever ready. Attempts
+    with a number up to `renew` shall end: a restart was asked for.
     """
 
     account: str
     desired: str
     fence: int
+    renew: int
     decided: Millis | None
 
 
@@ -112,7 +114,7 @@ class Deployments:
         first_ready = select(func.min(attempts.c.bar)).where(attempts.c.deployment == name).scalar_subquery()
         decided = func.coalesce(books.c.decided, first_ready).label("decided")
         query = (
-            select(deployments.c.account, deployments.c.desired, deployments.c.fence, decided)
+            select(deployments.c.account, deployments.c.desired, deployments.c.fence, deployments.c.renew, decided)
             .outerjoin(books, books.c.deployment == deployments.c.name)
             .where(deployments.c.name == name)
         )
@@ -120,7 +122,7 @@ class Deployments:
             row = (await connection.execute(query)).first()
         if row is None:
             raise _unknown(name)
-        return Status(row.account, row.desired, row.fence, row.decided)
+        return Status(row.account, row.desired, row.fence, row.renew, row.decided)
 
     async def put(self, name: str, spec: Spec, *, by: str) -> dict[str, Any]:
         """Store what shall run. A running deployment gets capital and limits at once, the rest with its next attempt.
@@ -134,7 +136,7 @@ class Deployments:
             old = (await connection.execute(select(deployments).where(deployments.c.name == name))).first()
         if old is not None and (old.account, old.quote) != (spec.account, quote):
             raise Conflict(f"{name} has its book in {old.quote} on account {old.account}; use another name")
-        if old is not None and old.desired == "running":
+        if old is not None and old.desired != "stopped":
             await self._engine.fund(spec.account, Funding(name, spec.capital, quote, spec.document))
         now = self._clock.now()
         values = {"spec": dict(spec.document), "capital": spec.capital, "updated_at": now}
@@ -156,20 +158,40 @@ class Deployments:
         row = await self.get(name)
         await self._engine.ready(row["account"], _READY_SECONDS)
         await self._engine.fund(row["account"], Funding(name, Decimal(row["capital"]), row["quote"], row["spec"]))
-        return await self._wish(name, "running", by)
+        return await self._wish(name, "start", by, desired="running")
 
     async def stop(self, name: str, *, by: str) -> dict[str, Any]:
         """Wish the deployment to stop; what it holds stays as it is."""
-        await self.get(name)
-        return await self._wish(name, "stopped", by)
+        return await self._wish(name, "stop", by, desired="stopped")
 
-    async def _wish(self, name: str, desired: str, by: str) -> dict[str, Any]:
+    async def pause(self, name: str, *, by: str) -> dict[str, Any]:
+        """Wish its worker to follow the bars and decide nothing. Raises Conflict when it is stopped."""
+        return await self._wish(name, "pause", by, unless_stopped=True, desired="paused")
+
+    async def resume(self, name: str, *, by: str) -> dict[str, Any]:
+        """Wish a paused deployment to decide again. Raises Conflict when it is stopped."""
+        return await self._wish(name, "resume", by, unless_stopped=True, desired="running")
+
+    async def restart(self, name: str, *, by: str) -> dict[str, Any]:
+        """Wish another attempt in place of the newest one, paused or not as it is. Raises Conflict when it is stopped.
+
+        The attempt ends as by a stop; what is stored by then runs in the next one.
+        """
+        return await self._wish(name, "restart", by, unless_stopped=True, renew=deployments.c.fence)
+
+    async def _wish(
+        self, name: str, verb: str, by: str, *, unless_stopped: bool = False, **values: Any
+    ) -> dict[str, Any]:
+        await self.get(name)
         now = self._clock.now()
+        which = deployments.c.name == name
+        if unless_stopped:
+            which &= deployments.c.desired != "stopped"
         async with transaction(self._database) as connection:
-            wished = update(deployments).where(deployments.c.name == name).values(desired=desired, updated_at=now)
-            await connection.execute(wished)
-            action = "deployment.start" if desired == "running" else "deployment.stop"
-            await record(connection, at=now, subject=by, action=action, target=name)
+            wished = update(deployments).where(which).values(updated_at=now, **values)
+            if (await connection.execute(wished)).rowcount == 0:
+                raise Conflict(f"{name} is stopped; start it with `cashup live start {name}`")
+            await record(connection, at=now, subject=by, action=f"deployment.{verb}", target=name)
             await self._changed(connection, name)
         self._emitted()
         return await self.get(name)
@@ -177,7 +199,7 @@ class Deployments:
     async def _changed(self, connection: AsyncConnection, name: str) -> None:
         row = (await connection.execute(_query().where(deployments.c.name == name))).mappings().one()
         view = _view(dict(row))
-        data = {"deployment": name, "desired": view["desired"], "state": view["state"]}
+        data = {"deployment": name, "desired": view["desired"], "state": view["state"], "renew": view["renew"]}
         await self._emit(connection, name, EventKind.DEPLOYMENT_CHANGED, data)
 
     # -- attempts -------------------------------------------------------------------------------------------------
@@ -187,7 +209,7 @@ class Deployments:
         spec = (await self.get(name))["spec"]
         now = self._clock.now()
         async with transaction(self._database) as connection:
-            wanted = (deployments.c.name == name) & (deployments.c.desired == "running")
+            wanted = (deployments.c.name == name) & (deployments.c.desired != "stopped")
             raised = update(deployments).where(wanted).values(fence=deployments.c.fence + 1)
             fence = (await connection.execute(raised.returning(deployments.c.fence))).scalar_one_or_none()
             if fence is None:
@@ -300,9 +322,12 @@ def _view(row: dict[str, Any]) -> dict[str, Any]:
         "symbols": spec.get("symbols"),
         "timeframe": spec.get("timeframe"),
         "limits": spec.get("limits", {}),
+        "mode": spec.get("mode"),
+        "version": spec.get("version"),
         "spec": spec,
         "desired": row["desired"],
         "fence": row["fence"],
+        "renew": row["renew"],
         "state": attempt["state"] if attempt else None,
         "message": attempt["message"] if attempt else "",
         "attempt": {key: value for key, value in attempt.items() if key != "deployment"} if attempt else None,

@@ -29,12 +29,14 @@ deployments = Table(
     Column("quote", Text, nullable=False),
     Column("desired", Text, nullable=False, server_default="stopped"),
     Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("renew", BigInteger, nullable=False, server_default="0"),
     moment("created_at"),
     moment("updated_at"),
-    CheckConstraint("desired IN ('running', 'stopped')", name="desired"),
+    CheckConstraint("desired IN ('running', 'paused', 'stopped')", name="desired"),
     CheckConstraint("capital > 0", name="capital"),
 )
-"""What shall run. `fence` is the number of the newest attempt: only its intents are taken."""
+"""What shall run. `fence` is the number of the newest attempt: only its intents are taken. Attempts up to `renew` shall
+end and be followed by another. A `paused` one follows its bars and decides nothing."""
 
 attempts = Table(
     "attempts",

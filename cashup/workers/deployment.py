@@ -8,28 +8,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cashup.errors import CashUpError, DeploymentError
+from cashup.strategies.conduct import Conduct, Resources, Restarts, own_account
 from cashup.strategies.limits import Limits, Money, Protection
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
-class DeploymentFile(BaseModel):
+class DeploymentFile(Conduct):
     """One file of `live/`. Its name is the file's name without `.toml`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     notebook: str = Field(description="the notebook, relative to the folder that `live/` lies in")
-    account: str = Field(description="the account it trades on, as `cashup account add` named it")
+    account: str | None = Field(
+        None,
+        description="the account it trades on, as `cashup account create` named it; without it a paper account of its "
+        "own, which begins with its capital",
+    )
     capital: Money = Field(description="what it may use of the account, in quote currency")
     parameters: dict[str, Any] = Field(default_factory=dict, description="values for the notebook's parameters cell")
     limits: Limits = Field(default_factory=Limits, description="what it may do at most")
     protections: list[Protection] = Field(default_factory=list, description="what pauses it after losses")
 
-    def to_spec(self, root: Path) -> dict[str, Any]:
-        """What the gateway stores: `notebook` as an absolute path, money as text."""
+    @model_validator(mode="after")
+    def _where_it_trades(self) -> DeploymentFile:
+        if self.account is None and self.mode not in (None, "paper"):
+            raise ValueError(f"a deployment with mode {self.mode} names its account")
+        if self.mode == "live" and self.version is None:
+            raise ValueError("mode live needs the version that runs; `cashup promote` makes one")
+        return self
+
+    def to_spec(self, root: Path, name: str = "") -> dict[str, Any]:
+        """What the gateway stores for the deployment `name`: `notebook` as an absolute path, money as text.
+
+        Keys that have their default are left out. Without an account it is the deployment's own paper account.
+        """
         params = _effective(root / self.notebook, self.parameters)
         symbols, timeframe = params.get("symbols"), params.get("timeframe")
         spec: dict[str, Any] = {
@@ -38,7 +52,10 @@ class DeploymentFile(BaseModel):
             "account": self.account,
             "capital": f"{self.capital:f}",
             "limits": self.limits.row(),
+            **self.row(),
         }
+        if self.account is None:
+            spec |= {"account": own_account(name), "mode": "paper"}
         if self.protections:
             spec["protections"] = [protection.row() for protection in self.protections]
         if isinstance(symbols, list):
@@ -48,6 +65,11 @@ class DeploymentFile(BaseModel):
         elif self.limits.stale_bars is not None or any(protection.in_bars for protection in self.protections):
             raise DeploymentError("a limit or protection counts in bars, and the parameters name no timeframe")
         return spec
+
+
+_OWN = [name for name in DeploymentFile.model_fields if name not in Conduct.model_fields]
+KEYS = (*_OWN[:3], *Conduct.model_fields, *_OWN[3:])
+"""Every key of a file: what runs, where and with how much, how, and the tables."""
 
 
 def read_folder(folder: Path) -> dict[str, dict[str, Any]]:
@@ -77,7 +99,7 @@ def read_file(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             deployment = DeploymentFile.model_validate(tomllib.load(stream))
-        return deployment.to_spec(file.resolve().parent.parent)
+        return deployment.to_spec(file.resolve().parent.parent, file.stem)
     except tomllib.TOMLDecodeError as error:
         raise DeploymentError(f"{file} is not TOML: {error}") from error
     except ValidationError as error:
@@ -96,7 +118,12 @@ def _effective(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     return defaults | check_parameters(notebook, given)
 
 
-_TABLES: Mapping[str, type[BaseModel]] = {"limits": Limits, "protections": Protection}
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "limits": Limits,
+    "protections": Protection,
+    "restarts": Restarts,
+    "resources": Resources,
+}
 
 
 def _sentences(error: ValidationError) -> str:
@@ -104,10 +131,12 @@ def _sentences(error: ValidationError) -> str:
     for mistake in error.errors():
         name = ".".join(str(part) for part in mistake["loc"])
         if mistake["type"] == "extra_forbidden":
-            known = _TABLES.get(str(mistake["loc"][0]), DeploymentFile).model_fields
+            table = _TABLES.get(str(mistake["loc"][0]))
+            known = KEYS if table is None else tuple(table.model_fields)
             found.append(f"{name} is not a key ({', '.join(known)})")
         elif mistake["type"] == "missing":
             found.append(f"{name} is missing")
         else:
-            found.append(f"{name}: {mistake['msg'].removeprefix('Value error, ')}")
+            said = mistake["msg"].removeprefix("Value error, ")
+            found.append(f"{name}: {said}" if name else said)
     return "; ".join(found)

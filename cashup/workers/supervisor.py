@@ -121,9 +121,9 @@ class Supervisor:
         self._desired = {name: row["desired"] for name, row in rows.items()}
         for name, row in rows.items():
             child = self._children.get(name)
-            if row["desired"] == "running" and child is None and now >= self._not_before.get(name, 0.0):
+            if row["desired"] != "stopped" and child is None and now >= self._not_before.get(name, 0.0):
                 self._launch(name)
-            elif row["desired"] != "running" and child is not None and child.stopping_since is None:
+            elif child is not None and child.stopping_since is None and _shall_end(row, child):
                 self._report(f"{name}: stopping attempt {child.attempt}")
                 child.stop(now)
         for child in self._children.values():
@@ -164,7 +164,7 @@ class Supervisor:
 
     def _ended(self, child: Child, outcome: Outcome, now: float) -> None:
         name = child.deployment
-        asked = child.stopping_since is not None or self._signals or self._wish(name) != "running"
+        asked = child.stopping_since is not None or self._signals or self._wish(name) == "stopped"
         if asked or self._replaced(child):
             self._restarts.pop(name, None)
             self._finish(child, "finished" if outcome.exit_code == 0 else "failed", outcome)
@@ -198,7 +198,7 @@ class Supervisor:
     def _replaced(self, child: Child) -> bool:
         rows: list[Row] = []
         self._attempt_call(lambda: rows.append(self._client.deployment(child.deployment)))
-        return bool(rows) and int(rows[0]["fence"]) > child.attempt
+        return bool(rows) and (int(rows[0]["fence"]) > child.attempt or _shall_end(rows[0], child))
 
     def _finish(self, child: Child, state: str, outcome: Outcome) -> None:
         self._unreported.append((child, state, outcome))
@@ -245,3 +245,8 @@ class Supervisor:
             self._reap(now)
             time.sleep(TICK)
         self._attempt_call(self._flush_reports)
+
+
+def _shall_end(row: Row, child: Child) -> bool:
+    """True when the deployment shall not run, or another attempt shall follow this one."""
+    return row["desired"] == "stopped" or int(row.get("renew", 0)) >= child.attempt

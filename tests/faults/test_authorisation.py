@@ -110,6 +110,9 @@ MATRIX = (
     Row("POST", f"{DEMO}/attempts/{{number}}/heartbeat", OWNER, 204),
     Row("POST", f"{DEMO}/attempts/{{number}}/finish", OWNER, 204, {"state": "finished"}),
     Row("POST", f"{DEMO}/attempts", OWNER, 201),
+    Row("POST", f"{DEMO}/pause", OWNER),
+    Row("POST", f"{DEMO}/resume", OWNER),
+    Row("POST", f"{DEMO}/restart", OWNER),
     Row("POST", f"{DEMO}/stop", OWNER),
     Row("POST", f"{DEMO}/start", OWNER),
 )

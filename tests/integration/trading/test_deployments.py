@@ -97,6 +97,49 @@ async def test_intents_of_a_stopped_deployment_are_refused(deployments: Deployme
     assert (await engine.submit("demo", 1, parse_request("1", 1, {BTC: 0.5})))["orders"]
 
 
+async def test_a_paused_deployment_keeps_its_attempt_and_gets_new_ones(
+    deployments: Deployments, engine: Engine
+) -> None:
+    await deployments.put("demo", spec(), by="ann")
+    with pytest.raises(Conflict, match="is stopped"):
+        await deployments.pause("demo", by="ann")
+    await deployments.start("demo", by="ann")
+    first = await deployments.new_attempt("demo", ANN)
+    assert (await deployments.pause("demo", by="ann"))["desired"] == "paused"
+    # What the worker decided just before it heard of the pause is not lost.
+    assert await engine.submit("demo", first["fence"], parse_request("1", 1, {BTC: 0.5}))
+    assert (await deployments.new_attempt("demo", ANN))["attempt"] == 2
+    assert (await deployments.status("demo")).desired == "paused"
+    assert (await deployments.resume("demo", by="ann"))["desired"] == "running"
+    await deployments.stop("demo", by="ann")
+    with pytest.raises(Conflict, match="is stopped"):
+        await deployments.resume("demo", by="ann")
+
+
+async def test_a_restart_asks_the_attempt_to_make_room_and_changes_no_wish(
+    deployments: Deployments, database: AsyncEngine
+) -> None:
+    await deployments.put("demo", spec(), by="ann")
+    with pytest.raises(Conflict, match="is stopped"):
+        await deployments.restart("demo", by="ann")
+    await deployments.start("demo", by="ann")
+    await deployments.new_attempt("demo", ANN)
+    await deployments.pause("demo", by="ann")
+    row = await deployments.restart("demo", by="ann")
+    assert (row["desired"], row["fence"], row["renew"]) == ("paused", 1, 1)
+    await deployments.new_attempt("demo", ANN)
+    status = await deployments.status("demo")
+    assert (status.fence, status.renew) == (2, 1)
+    async with database.connect() as connection:
+        found = await connection.execute(text("SELECT action FROM audit WHERE object = 'demo' ORDER BY id"))
+        events = await connection.execute(
+            text("SELECT data FROM outbox WHERE kind = 'deployment_changed' ORDER BY seq DESC LIMIT 1")
+        )
+    wishes = [action.removeprefix("deployment.") for action in found.scalars()]
+    assert wishes == ["put", "start", "pause", "restart"]
+    assert events.scalar_one() == {"deployment": "demo", "desired": "paused", "state": "starting", "renew": 1}
+
+
 async def test_finish(deployments: Deployments) -> None:
     await deployments.put("demo", spec(), by="ann")
     await deployments.start("demo", by="ann")

@@ -124,7 +124,7 @@ class Scripted:
         app.router.add_get(f"{api}/deployments", self._list)
         app.router.add_get(f"{api}/deployments/{{name}}", self._one)
         app.router.add_put(f"{api}/deployments/{{name}}", self._put)
-        app.router.add_post(f"{api}/deployments/{{name}}/{{wish:start|stop}}", self._wish)
+        app.router.add_post(f"{api}/deployments/{{name}}/{{wish:start|stop|pause|resume|restart}}", self._wish)
         app.router.add_post(f"{api}/deployments/{{name}}/attempts", self._attempt)
         app.router.add_post(f"{api}/deployments/{{name}}/attempts/{{number}}/{{what:heartbeat|finish}}", self._report)
         app.router.add_get(f"{api}/deployments/{{name}}/{{noun:orders|fills|positions|equity}}", self._rows)
@@ -184,13 +184,17 @@ class Scripted:
     async def _put(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         known = self.deployments.get(name, {"desired": "stopped", "fence": 0})
-        self.deployments[name] = known | {"spec": await request.json()}
+        spec = {key: value for key, value in (await request.json()).items() if key != "allow_live"}
+        self.deployments[name] = known | {"spec": spec}
         self.attempts.setdefault(name, [])
         return web.json_response(self._view(name))
 
     async def _wish(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        self.deployments[name]["desired"] = "running" if request.match_info["wish"] == "start" else "stopped"
+        wish = request.match_info["wish"]
+        wishes = {"start": "running", "resume": "running", "pause": "paused", "stop": "stopped"}
+        row = self.deployments[name]
+        row |= {"desired": wishes[wish]} if wish in wishes else {"renew": row["fence"]}
         return web.json_response(self._view(name))
 
     async def _attempt(self, request: web.Request) -> web.Response:

@@ -188,6 +188,22 @@ def test_a_stop_by_name_ends_the_worker_and_not_the_supervisor(
     trading(command, gateway, attempt=2)
 
 
+def test_a_restart_replaces_the_attempt_and_a_pause_does_not_end_it(
+    cashup: Callable[..., Command], gateway: Scripted
+) -> None:
+    command = cashup("live", "up")
+    trading(command, gateway)
+    assert cashup("live", "pause", "demo").end()[0] == 0
+    assert gateway.deployments["demo"]["desired"] == "paused"
+    assert cashup("live", "restart", "demo").end()[0] == 0
+    command.wait_for("demo: attempt 1 stopped")
+    assert finished(gateway)["state"] == "finished"
+    trading(command, gateway, attempt=2)
+    assert gateway.deployments["demo"]["desired"] == "paused"
+    assert cashup("live", "resume", "demo").end()[0] == 0
+    assert gateway.deployments["demo"]["desired"] == "running"
+
+
 def test_a_killed_kernel_is_recorded_and_the_next_attempt_resumes(
     cashup: Callable[..., Command], gateway: Scripted
 ) -> None:

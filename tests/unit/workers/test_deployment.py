@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from cashup.errors import DeploymentError, NotebookError
+from cashup.strategies.conduct import Conduct, conduct_of
 from cashup.workers.deployment import read_file, read_folder
 
 GOOD = """
@@ -52,7 +53,7 @@ def test_a_file_becomes_what_the_gateway_stores(live: Path) -> None:
     ("change", "sentence"),
     [
         (("notebook =", "notebook"), "is not TOML"),
-        (('account = "demo"', ""), "account is missing"),
+        (('capital = "10000.50"', ""), "capital is missing"),
         (('account = "demo"', 'acount = "demo"'), r"acount is not a key \(notebook, account, capital"),
         (('"10000.50"', "10000.5"), 'write money as text: "10000.5"'),
         (('"10000.50"', '"-1"'), "capital: Input should be greater than 0"),
@@ -80,6 +81,71 @@ def test_what_the_notebook_does_not_take_is_refused(live: Path, change: tuple[st
         read_file(live / "bad.toml")
 
 
+CONDUCT = """
+mode = "sandbox"
+on_exit = "flatten"
+missed_bars = "act"
+hang_bars = 5
+report_band = 0.02
+
+[restarts]
+limit = 0
+window = 600
+
+[resources]
+memory_mb = 256
+"""
+
+
+def test_how_it_runs_is_stored_where_it_differs_from_the_defaults(live: Path) -> None:
+    (live / "sma.toml").write_text(GOOD.replace("[parameters]", CONDUCT + "\n[parameters]"))
+    spec = read_file(live / "sma.toml")
+    assert {name: spec[name] for name in spec if name in Conduct.model_fields} == {
+        "mode": "sandbox",
+        "on_exit": "flatten",
+        "hang_bars": 5,
+        "report_band": 0.02,
+        "restarts": {"limit": 0},
+        "resources": {"memory_mb": 256},
+    }
+    conduct = conduct_of(spec)
+    assert (conduct.restarts.limit, conduct.restarts.longest, conduct.resources.processes) == (0, 60, 64)
+    assert conduct_of({}).missed_bars == "act"
+
+
+def test_without_an_account_it_is_its_own_paper_account(live: Path) -> None:
+    (live / "sma.toml").write_text(GOOD.replace('account = "demo"', ""))
+    spec = read_file(live / "sma.toml")
+    assert (spec["account"], spec["mode"]) == ("paper-sma", "paper")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ('mode = "real"', "mode: Input should be 'paper', 'sandbox' or 'live'"),
+        ('mode = "live"', "mode live needs the version"),
+        ('version = "v1"', "version: String should match"),
+        ('on_exit = "sell"', "on_exit: Input should be 'keep', 'cancel' or 'flatten'"),
+        ("hang_bars = true", "hang_bars: Input should be a valid integer"),
+        ('report_band = "0.1"', "report_band: Input should be a valid number"),
+        ("restarts = {limits = 5}", r"restarts.limits is not a key \(limit, window, pause, longest\)"),
+        ("restarts = {limit = 1.5}", "restarts.limit: Input should be a valid integer"),
+        ("resources = {memory = 5}", r"resources.memory is not a key \(memory_mb, processes, open_files, disk_mb\)"),
+        ("colour = 1", r"colour is not a key \(notebook, account, capital, mode, version, .*report_band, parameters"),
+    ],
+)
+def test_what_is_not_understood_is_said_with_what_is(live: Path, given: str, sentence: str) -> None:
+    (live / "bad.toml").write_text(GOOD.replace("[parameters]", given + "\n[parameters]"))
+    with pytest.raises(DeploymentError, match=rf"bad\.toml: {sentence}"):
+        read_file(live / "bad.toml")
+
+
+def test_a_mode_with_keys_names_its_account(live: Path) -> None:
+    (live / "bad.toml").write_text(GOOD.replace('account = "demo"', 'mode = "sandbox"'))
+    with pytest.raises(DeploymentError, match=r"bad\.toml: a deployment with mode sandbox names its account"):
+        read_file(live / "bad.toml")
+
+
 def test_every_mistake_of_every_file_is_listed(live: Path) -> None:
     (live / "good.toml").write_text(GOOD)
     (live / "one.toml").write_text(GOOD.replace('account = "demo"', 'colour = "red"'))
@@ -89,7 +155,7 @@ def test_every_mistake_of_every_file_is_listed(live: Path) -> None:
         read_folder(live)
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
-    assert "account is missing; colour is not a key" in lines[1]
+    assert "colour is not a key" in lines[1]
     assert "good" not in str(caught.value)
     assert lines[-1] == "nothing was changed"
 
