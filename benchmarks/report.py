@@ -24,8 +24,8 @@ _WARM = """## One warm process
 Starting Python, importing pandas and vectorbt and calling everything for the first time is most of what a backtest
 costs. So the first `cashup backtest`, `cashup lab` or `cashup up` leaves a *template* behind: a process that has done
 all of that, and forks when a kernel or a command is wanted. There is one per home, in two flavours: `research`, and
-`live` with pandas and the client alone. What forks share, they share in memory. The workers that trade do not use it
-yet: their kernels are ordinary ones, children of their own process.
+`live` with pandas, the client and papermill: of the latter are the workers that trade, and their kernels. What forks
+share, they share in memory.
 
 A template holds nothing of anybody: it starts with a cleared environment, and the request (environment, folder, token)
 is read by the forked process and never by the template. It listens on a socket in `run/warm/` of the home, which this

@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -259,13 +259,22 @@ class Stack:
         return killed
 
     def worker_processes(self) -> list[Any]:
-        """The supervisor's workers and their kernels as psutil processes."""
+        """The workers and their kernels as psutil processes: the supervisor's children, or forks of its templates."""
         import psutil
 
-        try:
-            return list(psutil.Process(self.supervisor.pid).children(recursive=True))
-        except psutil.NoSuchProcess:
-            return []
+        parents = [
+            process for process in psutil.process_iter(["cmdline"]) if self._is_template(process.info["cmdline"])
+        ]
+        with suppress(psutil.NoSuchProcess):
+            parents.append(psutil.Process(self.supervisor.pid))
+        found = []
+        for parent in parents:
+            with suppress(psutil.NoSuchProcess):
+                found += [child for child in parent.children(recursive=True) if not self._is_template(child.cmdline())]
+        return found
+
+    def _is_template(self, words: Sequence[str] | None) -> bool:
+        return words is not None and "cashup.workers.template" in words and words[-1].startswith(f"{self.home}/")
 
 
 def _refuse_failure(event: Mapping[str, Any]) -> None:

@@ -12,7 +12,10 @@ from cashup.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One attempt of a deployment. `deadline` is how many seconds a stop may take before it is forced."""
+    """One attempt of a deployment. `deadline` is how many seconds a stop may take before it is forced.
+
+    `warm` is the home whose warm process forks the kernel; "" asks for an ordinary kernel, None for what settings say.
+    """
 
     gateway: str
     deployment: str
@@ -22,6 +25,7 @@ class Assignment:
     params: Mapping[str, Any]
     output: str
     deadline: float = 30.0
+    warm: str | None = None
 
     def to_line(self) -> bytes:
         """The line, with the token in it: for a pipe, never for a file."""

@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, cast
 
+from cashup.settings import load_settings
 from cashup.workers.assignment import Assignment, Outcome
-from cashup.workers.environment import scrubbed
+from cashup.workers.environment import worker_environment
+from cashup.workers.fork import Forked, fork
 
 _LOG_LIMIT = 10 * 1024 * 1024
 
@@ -25,19 +28,23 @@ class Child:
         self.attempt = assignment.attempt
         self.output = assignment.output
         self.stopping_since: float | None = None
+        self._outcome: Outcome | None = None
         log.parent.mkdir(parents=True, exist_ok=True)
         _rotate(log)
-        with log.open("ab") as stream:
-            self._process = subprocess.Popen(
-                # -P: the working directory must not shadow the library.
-                [sys.executable, "-P", "-m", "cashup.workers.process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                env=scrubbed(os.environ),
-                start_new_session=True,
-            )
-        self._lifeline = cast(IO[bytes], self._process.stdin)
+        settings = load_settings()
+        warm = settings.home_path if settings.warm else None
+        assignment = replace(assignment, warm="" if warm is None else str(warm))
+        task, lifeline = os.pipe()
+        answer, answering = os.pipe()
+        self._lifeline = os.fdopen(lifeline, "wb")
+        self._answer = os.fdopen(answer, "rb")
+        try:
+            with log.open("ab") as stream:
+                shown = [assignment.deployment, str(assignment.attempt)]
+                self._process = _start(shown, {0: task, 1: answering, 2: stream.fileno()}, warm)
+        finally:
+            os.close(task)
+            os.close(answering)
         with suppress(BrokenPipeError):  # it died at once; `outcome` says how
             self._lifeline.write(assignment.to_line())
             self._lifeline.flush()
@@ -51,10 +58,13 @@ class Child:
     def outcome(self) -> Outcome | None:
         """How it ended, or None while it runs."""
         exit_code = self._process.poll()
-        if exit_code is None:
-            return None
-        with self._lifeline, cast(IO[bytes], self._process.stdout) as stdout:
-            return Outcome.read(stdout.read(), exit_code)
+        if exit_code is None or self._outcome is not None:
+            return self._outcome
+        with suppress(BrokenPipeError):  # its task was too long for the pipe, and it died before it had read it
+            self._lifeline.close()
+        with self._answer:
+            self._outcome = Outcome.read(self._answer.read(), exit_code)
+        return self._outcome
 
     def stop(self, now: float) -> None:
         """Ask it to stop; asking again is more firm (see StopSignals)."""
@@ -63,8 +73,29 @@ class Child:
         self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it now; its kernel notices within a second."""
+        """End it now; its kernel dies with it."""
         self._process.kill()
+
+
+def _start(words: Sequence[str], streams: Mapping[int, int], warm: Path | None) -> subprocess.Popen[bytes] | Forked:
+    """A worker process with these standard streams: forked from the warm process of `warm`, or an ordinary one.
+
+    It is not bound to this process: when the supervisor dies, the lifeline tells it, and it stops in good order.
+    """
+    env = worker_environment(os.environ)
+    if warm is not None:
+        forked = fork("live", warm, "worker", words, env=env, cwd=Path.cwd(), descriptors=streams, bound=False)
+        if forked is not None:
+            return forked
+    return subprocess.Popen(
+        # -P: the working directory must not shadow the library.
+        [sys.executable, "-P", "-m", "cashup.workers.process", *words],
+        stdin=streams[0],
+        stdout=streams[1],
+        stderr=streams[2],
+        env=env,
+        start_new_session=True,
+    )
 
 
 def _rotate(log: Path) -> None:

@@ -13,6 +13,7 @@ _SYSTEM = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ",
 _LIBRARIES = {"LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME"}
 _PYTHON = {"PYTHONPATH", "PYTHONUTF8", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
 _THREADS = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"}
+_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _NUMBA = {"NUMBA_CACHE_DIR", "NUMBA_CPU_NAME"}
 _OURS = {"CASHUP_RUN", "CASHUP_HOME", "CASHUP_LAKE"}
 _ALLOWED = _SYSTEM | _LIBRARIES | _PYTHON | _THREADS | _NUMBA | _OURS
@@ -24,6 +25,14 @@ _LONGEST = 60
 def scrubbed(source: Mapping[str, str]) -> dict[str, str]:
     """What may be passed on of an environment: no database address, token or key gets through by accident."""
     return {name: value for name, value in source.items() if name in _ALLOWED or name.startswith("LC_")}
+
+
+def worker_environment(source: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a worker process. Its kernel is forked from the same template, so this holds for both.
+
+    A live window is small: thread pools would cost memory and win nothing.
+    """
+    return scrubbed(source) | dict.fromkeys(_POOLS, "1")
 
 
 def kernel_environment(

@@ -71,6 +71,7 @@ class PrivateKernelManager(AsyncKernelManager):
 
     signals: StopSignals | None = None
     flavour: str | None = "research"
+    warm: str | None = None
     client_factory = PromptClient
 
     @property
@@ -78,7 +79,7 @@ class PrivateKernelManager(AsyncKernelManager):
         """This interpreter and our own start module, whatever is registered on the machine."""
         # -P: the working directory must not shadow the library while the kernel starts.
         argv = [sys.executable, "-P", "-m", "cashup.workers.kernel", "-f", "{connection_file}"]
-        warm = {"provisioner_name": "cashup", "config": {"flavour": self.flavour}}
+        warm = {"provisioner_name": "cashup", "config": {"flavour": self.flavour, "warm": self.warm}}
         about = {"kernel_provisioner": warm} if self.flavour is not None else {}
         return KernelSpec(argv=argv, display_name="CashUp", language="python", env={}, metadata=about)
 
@@ -172,6 +173,7 @@ def _client(
     )
     manager.signals = signals
     manager.flavour = options.pop("flavour", manager.flavour)
+    manager.warm = options.pop("warm", manager.warm)
     settings: dict[str, Any] = {
         "km": manager,
         "kernel_name": kernel_name,

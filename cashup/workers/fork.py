@@ -32,7 +32,7 @@ _UNKNOWN = -signal.SIGKILL
 
 
 class Forked:
-    """A process that a template forked for this one. It is killed when this object, or its holder, is gone."""
+    """A process that a template forked for this one. A bound one is killed when this object, or its holder, is gone."""
 
     stdin = stdout = stderr = None
 
@@ -114,19 +114,20 @@ def fork(
     cwd: str | Path,
     descriptors: Mapping[int, int],
     starting: bool = True,
+    bound: bool = True,
 ) -> Forked | None:
     """A process that does `work` (see `newborn.WORK`), forked from the template of this flavour.
 
     `descriptors` maps the numbers it shall find to open descriptors of this process; 0, 1 and 2 must be among them.
-    With `starting` a template is started when there is none. None when there is no template to be had; raises OSError
-    when the folder `cwd` cannot be entered.
+    With `starting` a template is started when there is none. A process that is not `bound` lives on when this one dies.
+    None when there is no template to be had; raises OSError when the folder `cwd` cannot be entered.
     """
     if not available(home):
         return None
     connection = _connection(flavour, home, env, starting=starting)
     if connection is None:
         return None
-    request = Request(work, list(words), os.fspath(cwd), _umask(), dict(env), list(descriptors))
+    request = Request(work, list(words), os.fspath(cwd), _umask(), dict(env), list(descriptors), bound)
     lifeline, held = os.pipe()
     try:
         connection.settimeout(WARM_SECONDS)
@@ -138,10 +139,12 @@ def fork(
         return None  # the template died, or does not answer: somebody else shall do it
     finally:
         os.close(lifeline)
-    if "error" in answer:
+    if "pid" not in answer:
         os.close(held)
         connection.close()
-        raise OSError(answer["error"])
+        if "error" in answer:
+            raise OSError(answer["error"])
+        return None  # it died before it had become anything; its template's log says why
     return Forked(answer["pid"], watch[0], held, connection, words)
 
 

@@ -44,7 +44,8 @@ def _handed_down() -> list[Any]:
     """What the system gives every child: user, groups, limits, priority, processors, control group."""
     import resource
 
-    limits = [resource.getrlimit(kind) for kind in range(16)]
+    # Not core dumps: a template forbids them to itself, and so do workers, whose kernels come from it too.
+    limits = [resource.getrlimit(kind) for kind in range(16) if kind != resource.RLIMIT_CORE]
     groups = [os.getresuid(), os.getresgid(), sorted(os.getgroups())]
     control_group = Path("/proc/self/cgroup").read_text()
     return [groups, limits, os.getpriority(os.PRIO_PROCESS, 0), sorted(os.sched_getaffinity(0)), control_group]

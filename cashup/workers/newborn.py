@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import fcntl
@@ -14,14 +15,19 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cashup.workers import passage
 
-WORK = {"kernel": ("cashup.workers.kernel", "run"), "command": ("cashup.cli", "main")}
+WORK = {
+    "kernel": ("cashup.workers.kernel", "run"),
+    "worker": ("cashup.workers.process", "run"),
+    "command": ("cashup.cli", "main"),
+}
 """What can be asked for, and the function that does it; by name, because the command line stands above this room."""
 
 _ABOVE = 64
@@ -34,7 +40,8 @@ _F_SETSIG = 10  # <linux/fcntl.h>; Python's module leaves it out
 class Request:
     """What a forked process shall be: `work` of WORK with these `words`, in this folder and environment.
 
-    `places` are the numbers that the descriptors sent along shall have: 0, 1 and 2 are the standard streams.
+    `places` are the numbers that the descriptors sent along shall have: 0, 1 and 2 are the standard streams. A `bound`
+    process is killed when whoever asked for it is gone.
     """
 
     work: str
@@ -43,6 +50,7 @@ class Request:
     umask: int
     env: dict[str, str]
     places: Sequence[int]
+    bound: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """As it travels."""
@@ -50,7 +58,7 @@ class Request:
 
 
 def become(connection: socket.socket) -> None:
-    """Read what to be from `connection`, be it, and return when it is done; raises what the work raises."""
+    """Read what to be from `connection`, be it, and end when it is done; raises what the work raises."""
     document, descriptors = passage.receive(connection)
     request = Request(**document)
     lifeline, connection_number = _take_descriptors(request.places, descriptors, connection)
@@ -65,14 +73,33 @@ def become(connection: socket.socket) -> None:
             passage.send(answer, {"error": str(error)})
             return
         os.setsid()
-        _live_as_long_as(lifeline)
+        if request.bound:
+            _live_as_long_as(lifeline)
+        else:
+            os.close(lifeline)
         mine = os.pidfd_open(os.getpid())
         passage.send(answer, {"pid": os.getpid()}, [mine])
         os.close(mine)
     module, function = WORK[request.work]
     _be_called([sys.executable, "-m", module, *request.words])
     sys.argv = [request.work, *request.words]
-    getattr(importlib.import_module(module), function)(list(request.words))
+    try:
+        getattr(importlib.import_module(module), function)(list(request.words))
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise  # Python prints it
+        _end(end.code or 0)
+    _end(0)
+
+
+def _end(code: int) -> NoReturn:
+    """End as Python does, but without taking everything apart: that would copy all memory shared with the template."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _take_descriptors(places: Sequence[int], descriptors: Sequence[int], connection: socket.socket) -> tuple[int, int]:

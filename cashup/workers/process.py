@@ -10,20 +10,25 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from cashup.errors import CashUpError, UsageError
 from cashup.workers import coredump
 from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.context import Task
 from cashup.workers.engine import KERNEL_NAME
+from cashup.workers.lean import load_papermill
 from cashup.workers.signals import StopSignals
 
 KERNEL_DIED = 138
 FORCED = 143
 
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""A live window is small: thread pools would cost memory and win nothing."""
+
+def run(words: Sequence[str]) -> NoReturn:
+    """Be the worker as a forked process; `words` are for whoever looks at the list of processes."""
+    sys.exit(main())
 
 
 def main() -> int:
@@ -62,6 +67,7 @@ def _lifeline(descriptor: int, signals: StopSignals) -> None:
 
 def work(assignment: Assignment, signals: StopSignals) -> Outcome:
     """Execute the notebook and say how it ended; raises nothing that the notebook or its kernel did."""
+    load_papermill()
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
@@ -83,8 +89,6 @@ def work(assignment: Assignment, signals: StopSignals) -> Outcome:
 
 
 def _execute(assignment: Assignment, signals: StopSignals) -> None:
-    # papermill loads Arrow (16 MB, with numpy) for its HDFS handler alone; without it that handler is left out.
-    sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
     import papermill
 
     from cashup.strategies.notebook import check_parameters
@@ -106,11 +110,13 @@ def _execute(assignment: Assignment, signals: StopSignals) -> None:
             cwd=str(notebook.resolve().parent),
             progress_bar=False,
             signals=signals,
-            kernel_env=_ONE_THREAD | task.to_env(),
+            kernel_env=task.to_env(),
             pass_fds=(descriptor,),
             kernel_log=sys.stderr.fileno(),
-            # A worker trades in a kernel of its own making: nothing that it depends on may outlive or precede it.
-            flavour=None,
+            # Of the template that this process may come from itself; it holds nothing of anybody, both may outlive it,
+            # and the kernel is killed with this process as a child of its own would be.
+            flavour="live",
+            warm=assignment.warm,
         )
     finally:
         os.close(descriptor)

@@ -11,7 +11,6 @@ from typing import Any
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import Unicode
 
-from cashup.settings import load_settings
 from cashup.workers.fork import Forked, fork
 
 _MODULES = ("ipykernel_launcher", "cashup.workers.kernel")
@@ -25,6 +24,7 @@ class WarmProvisioner(LocalProvisioner):
     """Forks a kernel from the template where one can be had. Papermill, JupyterLab and Voila use it alike."""
 
     flavour = Unicode("research", help="the template: `research` or `live`").tag(config=True)
+    warm = Unicode(None, help="the home of the template; empty: no template; None: see the settings", allow_none=True)
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
         """Start the kernel; where it listens."""
@@ -41,8 +41,8 @@ class WarmProvisioner(LocalProvisioner):
     def _fork(self, cmd: list[str], options: dict[str, Any]) -> Forked | None:
         if cmd[0] != sys.executable or not any(module in cmd for module in _MODULES) or "-f" not in cmd:
             return None
-        settings = load_settings()
-        if not settings.warm:
+        home = self._home()
+        if home is None:
             return None
         with Path(os.devnull).open("rb") as nothing:
             streams = {
@@ -52,13 +52,22 @@ class WarmProvisioner(LocalProvisioner):
             }
             return fork(
                 self.flavour,
-                settings.home_path,
+                home,
                 "kernel",
                 [*cmd[cmd.index("-f") :], _WATCHED],
                 env=options.get("env") or os.environ,
                 cwd=options.get("cwd") or Path.cwd(),
                 descriptors=streams | {number: number for number in options.get("pass_fds", ())},
             )
+
+    def _home(self) -> Path | None:
+        """The home whose template shall be used; a worker is told, and spares itself the settings, which are large."""
+        if self.warm is not None:
+            return Path(self.warm) if self.warm else None
+        from cashup.settings import load_settings
+
+        settings = load_settings()
+        return settings.home_path if settings.warm else None
 
     async def wait(self) -> int | None:
         """Wait until the kernel has ended; without the base class's steps of a tenth of a second."""

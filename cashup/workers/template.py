@@ -9,6 +9,7 @@ removed, or when what it has imported was changed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import gc
 import importlib
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cashup.workers import newborn, passage
+from cashup.workers import coredump, newborn, passage
 from cashup.workers.identity import identity
 
 IDLE_SECONDS = 15 * 60.0
@@ -42,7 +43,6 @@ _KERNEL = (
     "ipykernel.debugger",
     "tornado.platform.asyncio",
     "tornado.queues",
-    "matplotlib_inline.config",
     "comm.base_comm",
     "cashup.workers.kernel",
     "cashup.strategies.bars",
@@ -60,10 +60,10 @@ class Flavour(NamedTuple):
 
 FLAVOURS = {
     "research": Flavour(
-        (*_KERNEL, "cashup.research.warmth"),
+        (*_KERNEL, "matplotlib_inline.config", "cashup.research.warmth"),
         ("cashup.workers.execution", "cashup.cli.handover"),
     ),
-    "live": Flavour((*_KERNEL, "cashup.workers.session", "cashup.client")),
+    "live": Flavour((*_KERNEL, "cashup.workers.session", "cashup.client", "cashup.workers.warmth")),
 }
 """Modules by name: research and the command line stand beside and above this room, and are imported here alone."""
 
@@ -170,6 +170,13 @@ def load(modules: tuple[str, ...]) -> None:
             warm_up()
     gc.collect()
     gc.freeze()
+    _give_back()
+
+
+def _give_back() -> None:
+    """Return to the system what was needed for a moment only: every child would hold a share of it."""
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:  # the C library may be another one
+        trim(0)
 
 
 def main() -> int:
@@ -180,6 +187,7 @@ def main() -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 0
+    coredump.forbid()
     gc.disable()
     # Nobody debugs these kernels step by step; without the debugger they start sooner and smaller.
     sys.modules["debugpy"] = None  # type: ignore[assignment]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -21,7 +22,8 @@ from nbclient.exceptions import DeadKernelError
 
 from cashup.settings import load_settings
 from cashup.workers import fork as forking
-from cashup.workers.assignment import Assignment
+from cashup.workers.assignment import Assignment, Outcome
+from cashup.workers.child import Child
 from cashup.workers.fork import Forked, fork
 from cashup.workers.identity import identity
 
@@ -223,7 +225,8 @@ from pathlib import Path
 from cashup.workers.fork import fork
 home, folder = map(Path, sys.argv[1:3])
 words = ["-f", str(folder / "kernel.json"), "--IPKernelApp.parent_handle=1", "--transport=ipc", f"--ip={folder / 'k'}"]
-env = {"PATH": os.environ["PATH"], "IPYTHONDIR": str(folder / "ipython")}
+env = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+env["IPYTHONDIR"] = str(folder / "ipython")
 nothing = os.open(os.devnull, os.O_RDWR)
 made = fork("live", home, "kernel", words, env=env, cwd=folder, descriptors=dict.fromkeys(range(3), nothing))
 print(made.pid, flush=True)
@@ -248,7 +251,8 @@ def kernel(home: Path, folder: Path) -> Forked:
     """A kernel that nobody speaks to."""
     info = folder / "kernel.json"
     words = ["-f", str(info), "--IPKernelApp.parent_handle=1", "--transport=ipc", f"--ip={folder / 'k'}"]
-    env = {"PATH": os.environ["PATH"], "IPYTHONDIR": str(folder / "ipython")}
+    env = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    env["IPYTHONDIR"] = str(folder / "ipython")
     with Path(os.devnull).open("r+b") as nothing:
         streams = dict.fromkeys(range(3), nothing.fileno())
         for _ in range(5):  # that no template can be had at a moment is an answer too: one that has just been killed
@@ -343,26 +347,107 @@ def test_a_template_that_cannot_start_is_done_without(warm: Path, notebook: Call
         folder.unlink()
 
 
-def test_a_worker_has_a_kernel_of_its_own_and_no_template_sees_its_token(
+@pytest.fixture
+def worker(warm: Path, gateway: Scripted, tmp_path: Path) -> Iterator[tuple[Child, int]]:
+    """A worker that a supervisor has started, ready for bars, and the pid of its kernel."""
+    notebook = write_notebook(tmp_path / "sma.ipynb", CONTRACT)
+    gateway.deployments["demo"] = {"desired": "running", "fence": 1, "spec": {"capital": "1000"}}
+    gateway.attempts["demo"] = []
+    assignment = Assignment(gateway.url, "demo", 1, TOKEN, str(notebook), {}, str(tmp_path / "out.ipynb"))
+    child = Child(assignment, tmp_path / "demo.log")
+    gateway.wait_for(lambda: "ready" in [message["type"] for message in gateway.messages])
+    kernels = [pid for pid in children_of(parent_of(child.pid)) if b"cashup.workers.kernel" in words_of(pid)]
+    (kernel,) = [pid for pid in kernels if f"-{child.pid}-".encode() in b" ".join(words_of(pid))]
+    yield child, kernel
+    child.kill()
+    wait_until(lambda: child.outcome is not None)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def words_of(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def memory_of(pid: int) -> Iterator[bytes]:
+    """All that a process has written, piece by piece."""
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, mode, *_ = line.split()
+            if mode.startswith("rw"):
+                begin, end = (int(number, 16) for number in span.split("-"))
+                with contextlib.suppress(OSError):
+                    memory.seek(begin)
+                    yield memory.read(end - begin)
+
+
+def test_worker_and_kernel_come_from_one_template_which_never_sees_the_token(
+    worker: tuple[Child, int], warm: Path
+) -> None:
+    child, kernel = worker
+    assert parent_of(child.pid) == parent_of(kernel)
+    assert words_of(child.pid)[3:5] == [b"demo", b"1"]
+    assert b"cashup.workers.process" in words_of(child.pid)
+    template = parent_of(child.pid)
+    assert any(TOKEN.encode() in part for part in memory_of(child.pid))  # that this looks in the right place
+    assert not any(TOKEN.encode() in part for part in memory_of(template))
+    assert TOKEN not in "".join(log.read_text() for log in (warm / "logs").glob("*"))
+
+
+def test_a_worker_outlives_its_template_and_its_kernel_dies_with_the_worker(
+    worker: tuple[Child, int], gateway: Scripted
+) -> None:
+    child, kernel = worker
+    os.kill(template := parent_of(child.pid), signal.SIGKILL)
+    wait_until(lambda: gone(template))
+    bar = gateway.close_bar()
+    gateway.wait_for(lambda: [intent["bar"] for intent in gateway.intents] == [bar])
+    child.kill()
+    wait_until(lambda: gone(kernel), 0.5)  # ipykernel's own look at its parent comes once a second
+    wait_until(lambda: child.outcome is not None)
+
+
+def test_a_forked_worker_that_is_stopped_says_how_it_ended(worker: tuple[Child, int], gateway: Scripted) -> None:
+    child, kernel = worker
+    gateway.close_bar()
+    gateway.wait_for(lambda: gateway.intents)
+    child.stop(0.0)
+    wait_until(lambda: child.outcome is not None)
+    assert child.outcome == Outcome(0, "")
+    assert gone(kernel)
+
+
+SUPERVISOR = """
+import sys
+from pathlib import Path
+from cashup.workers.assignment import Assignment, Outcome
+from cashup.workers.child import Child
+from cashup.workers.child import Child
+url, token, notebook, folder = sys.argv[1:]
+child = Child(Assignment(url, "demo", 1, token, notebook, {}, folder + "/out.ipynb"), Path(folder, "demo.log"))
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+"""A process that starts a worker and holds it until its standard input ends."""
+
+
+def test_a_forked_worker_stops_in_good_order_when_its_supervisor_is_killed(
     warm: Path, gateway: Scripted, tmp_path: Path
 ) -> None:
     notebook = write_notebook(tmp_path / "sma.ipynb", CONTRACT)
-    assignment = Assignment(gateway.url, "demo", 1, TOKEN, str(notebook), {}, str(tmp_path / "out.ipynb"))
-    gateway.deployments["demo"] = {"desired": "running", "fence": 1, "spec": {}}
+    gateway.deployments["demo"] = {"desired": "running", "fence": 1, "spec": {"capital": "1000"}}
     gateway.attempts["demo"] = []
-    worker = subprocess.Popen([sys.executable, "-m", "cashup", "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert worker.stdin is not None
-    worker.stdin.write(assignment.to_line())
-    worker.stdin.flush()
+    words = [sys.executable, "-c", SUPERVISOR, gateway.url, TOKEN, str(notebook), str(tmp_path)]
+    supervisor = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    pid = held_by(supervisor)
     gateway.wait_for(lambda: "ready" in [message["type"] for message in gateway.messages])
-    (mine,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
-    assert b"cashup.workers.kernel" in Path(f"/proc/{mine}/cmdline").read_bytes().split(b"\0")
-    worker.kill()
-    worker.communicate(timeout=60)
-    wait_until(lambda: gone(int(mine)))
-    for pid in templates(warm):
-        assert TOKEN.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
-    assert TOKEN not in "".join(log.read_text() for log in (warm / "logs").glob("*"))
+    supervisor.kill()
+    supervisor.communicate()
+    wait_until(lambda: gone(pid))
+    record = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert [cell.metadata.papermill.status for cell in record.cells] == ["completed"] * len(record.cells)
 
 
 @pytest.mark.slow
