@@ -267,11 +267,11 @@ class Stack:
         ]
         with suppress(psutil.NoSuchProcess):
             parents.append(psutil.Process(self.supervisor.pid))
-        found = []
+        found = set()  # a template may be a child of the supervisor itself
         for parent in parents:
             with suppress(psutil.NoSuchProcess):
-                found += [child for child in parent.children(recursive=True) if not self._is_template(child.cmdline())]
-        return found
+                found |= {child for child in parent.children(recursive=True) if not self._is_template(child.cmdline())}
+        return list(found)
 
     def _is_template(self, words: Sequence[str] | None) -> bool:
         return words is not None and "cashup.workers.template" in words and words[-1].startswith(f"{self.home}/")

@@ -42,6 +42,7 @@ def kernel_environment(
     env = scrubbed(source)
     env["IPYTHONDIR"] = str(folder / "ipython")  # no start-up files of the user: a run depends on its notebook alone
     env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    env["UV_USE_IO_URING"] = "0"  # uvloop would keep a thread of the system's busy for files that nobody reads
     env.update(extra or {})
     return env
 

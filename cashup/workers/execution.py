@@ -79,6 +79,8 @@ class PrivateKernelManager(AsyncKernelManager):
         """This interpreter and our own start module, whatever is registered on the machine."""
         # -P: the working directory must not shadow the library while the kernel starts.
         argv = [sys.executable, "-P", "-m", "cashup.workers.kernel", "-f", "{connection_file}"]
+        if self.flavour == "live":
+            argv.append("--HistoryManager.enabled=False")  # nobody types here, and SQLite weighs 2 MB
         warm = {"provisioner_name": "cashup", "config": {"flavour": self.flavour, "warm": self.warm}}
         about = {"kernel_provisioner": warm} if self.flavour is not None else {}
         return KernelSpec(argv=argv, display_name="CashUp", language="python", env={}, metadata=about)

@@ -161,6 +161,10 @@ def _socket(flavour: str, home: Path, env: Mapping[str, str]) -> Path:
     return home / "run" / "warm" / f"{flavour}-{identity(flavour, env)}.sock"
 
 
+_ALLOCATION: dict[str, dict[str, str]] = {"research": {}, "live": {"MALLOC_ARENA_MAX": "1"}}
+"""How the C library keeps memory, which it reads once. A worker has a dozen threads, of which one at a time works."""
+
+
 def _start(path: Path, flavour: str, env: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
     """Start a template; None when the home has no place for it."""
     home = path.parents[2]
@@ -173,7 +177,7 @@ def _start(path: Path, flavour: str, env: Mapping[str, str]) -> subprocess.Popen
     with (home / "logs" / f"template-{flavour}.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cashup.workers.template", flavour, str(path)],
-            env=template_environment(env) | {"PATH": env.get("PATH", os.defpath)},
+            env=template_environment(env) | {"PATH": env.get("PATH", os.defpath)} | _ALLOCATION[flavour],
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

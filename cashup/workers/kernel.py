@@ -6,8 +6,9 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -31,7 +32,7 @@ def run(words: Sequence[str]) -> None:
     # folder from the front of the path.
     sys.path.append(str(Path.cwd()))
     import zmq
-    from ipykernel import iostream, kernelapp
+    from ipykernel import iostream, ipkernel, kernelapp
 
     class PrivateOutput(iostream.IOPubThread):
         """No TCP port for the output of forked children; and a flood of output waits instead of losing messages."""
@@ -42,7 +43,19 @@ def run(words: Sequence[str]) -> None:
             super().__init__(socket, pipe=False, session=session)  # type: ignore[no-untyped-call]
 
     setattr(kernelapp, "IOPubThread", PrivateOutput)  # noqa: B010  (a name that ipykernel does not export)
+    # ipykernel makes a list of all modules for the debugger, which these kernels do not have. To look at each would
+    # copy 3 MB of what a forked kernel shares with its template.
+    setattr(ipkernel, "sys", _SysWithoutModules())  # noqa: B010
     kernelapp.launch_new_instance(list(words))
+
+
+class _SysWithoutModules:
+    """`sys` as ipykernel's main module sees it."""
+
+    modules: Mapping[str, ModuleType] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys, name)
 
 
 def _die_with_parent() -> None:

@@ -9,7 +9,6 @@ removed, or when what it has imported was changed.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import gc
 import importlib
@@ -23,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cashup.workers import coredump, newborn, passage
+from cashup.workers import coredump, newborn, passage, thrift
 from cashup.workers.identity import identity
 
 IDLE_SECONDS = 15 * 60.0
@@ -170,13 +169,7 @@ def load(modules: tuple[str, ...]) -> None:
             warm_up()
     gc.collect()
     gc.freeze()
-    _give_back()
-
-
-def _give_back() -> None:
-    """Return to the system what was needed for a moment only: every child would hold a share of it."""
-    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:  # the C library may be another one
-        trim(0)
+    thrift.give_back()
 
 
 def main() -> int:
