@@ -22,6 +22,7 @@ from cashup.markets.feed import Feed
 from cashup.monitoring.lag import LoopLag
 from cashup.monitoring.logging import redact_text
 from cashup.monitoring.tasks import begin, end
+from cashup.notifications.alerts import Alerts
 from cashup.orders.lease import Holder
 from cashup.paper.book import Book
 from cashup.paper.exchange import LivePaper
@@ -69,6 +70,7 @@ class Gateway:
     halts: Halts
     kills: KillSwitch
     risk_limits: RiskLimits
+    alerts: Alerts
     relay: Relay
     events: Events
     lag: LoopLag
@@ -134,6 +136,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             halts=halts,
             kills=KillSwitch(database, clock, halts, engine.sweep),
             risk_limits=RiskLimits(database, clock, halts),
+            alerts=Alerts(database, clock, relay.wake),
             relay=relay,
             events=events,
             lag=lag,

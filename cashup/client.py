@@ -231,6 +231,15 @@ class Client:
         """Every halt that is latched."""
         return cast(list[Row], self._call("GET", "/halts"))
 
+    def alerts(self, deployment: str | None = None, *, acknowledged: bool = False) -> list[Row]:
+        """What somebody must look at, the newest first; with `acknowledged` also what somebody has looked at."""
+        wanted: dict[str, Any] = {"acknowledged": acknowledged} | ({"deployment": deployment} if deployment else {})
+        return cast(list[Row], self._call("GET", "/alerts", params=wanted))
+
+    def acknowledge_alert(self, ident: int) -> Row:
+        """Somebody has looked at this alert."""
+        return cast(Row, self._call("POST", f"/alerts/{ident}/acknowledge"))
+
     def order(self, order: str) -> Row:
         """One order, by our id or the venue's."""
         return cast(Row, self._call("GET", f"/orders/{quote(order)}"))
@@ -284,9 +293,14 @@ class Client:
         """Say that the attempt's worker process lives."""
         self._call("POST", f"/deployments/{quote(name)}/attempts/{attempt}/heartbeat")
 
-    def finish(self, name: str, attempt: int, *, state: str, exit_code: int, message: str, output: str) -> None:
-        """Record how an attempt ended; `output` is the path of the executed notebook."""
-        body = {"state": state, "exit_code": exit_code, "message": message, "output": output}
+    def finish(
+        self, name: str, attempt: int, *, state: str, exit_code: int, message: str, output: str, give_up: bool = False
+    ) -> None:
+        """Record how an attempt ended; `output` is the path of the executed notebook.
+
+        With `give_up` nobody starts it again: the deployment is stopped and an alert is raised.
+        """
+        body = {"state": state, "exit_code": exit_code, "message": message, "output": output, "give_up": give_up}
         self._call("POST", f"/deployments/{quote(name)}/attempts/{attempt}/finish", body)
 
     def lease(self, holder: str) -> Row:

@@ -36,6 +36,8 @@ class EventKind(StrEnum):
     BAR_PROCESSED = "bar_processed"
     """The intent of this bar is decided and every order it made is terminal and booked.
     data: deployment, bar, equity, cash, positions"""
+    ALERT_CHANGED = "alert_changed"
+    """Something was raised, raised again, or looked at. data: the alert as the API shows it"""
     ACCOUNT_CHANGED = "account_changed"
     """data: account, state, message, and after a comparison with the venue its differences"""
     HALT_CHANGED = "halt_changed"

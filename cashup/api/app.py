@@ -7,7 +7,21 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from cashup.api import accounts, auth, deployments, errors, halts, health, market, orders, risk, settings, trading, ws
+from cashup.api import (
+    accounts,
+    alerts,
+    auth,
+    deployments,
+    errors,
+    halts,
+    health,
+    market,
+    orders,
+    risk,
+    settings,
+    trading,
+    ws,
+)
 from cashup.api.access import plain_query
 from cashup.bootstrap import Gateway
 
@@ -17,7 +31,7 @@ SECTIONS = {
     "exchange": "Accounts on venues.",
     "strategy": "Attempts: executions of a deployment's notebook, and who starts them.",
     "market": "Live prices.",
-    "notification": "Events: what happened, in order.",
+    "notification": "Events: what happened, in order. Alerts: what somebody must look at.",
     "order": "Orders and fills.",
     "config": "Settings of the gateway.",
     "monitoring": "Health of everything.",
@@ -35,7 +49,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     errors.install(app)
     health.install(app)
-    for module in (auth, accounts, deployments, halts, orders, risk, trading, market, settings):
+    for module in (auth, accounts, alerts, deployments, halts, orders, risk, trading, market, settings):
         app.include_router(
             module.router, prefix="/api/v1", responses=errors.RESPONSES, dependencies=[Depends(plain_query)]
         )

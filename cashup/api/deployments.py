@@ -77,6 +77,7 @@ class FinishBody(BaseModel):
     exit_code: StrictInt | None = Field(None, ge=-(2**31), lt=2**31)
     message: str = Field("", max_length=10_000)
     output: str | None = Field(None, max_length=4096)
+    give_up: StrictBool = Field(False, description="nobody starts it again: it is stopped, and an alert is raised")
 
 
 class LeaseBody(BaseModel):
@@ -211,9 +212,7 @@ async def heartbeat(name: str, number: int, claims: Trader, gateway: GatewayPart
 async def finish_attempt(name: str, number: int, body: FinishBody, claims: Trader, gateway: GatewayParts) -> None:
     """Record how an attempt ended."""
     await require_own(claims, gateway, Scope.DEPLOYMENT, name)
-    await gateway.deployments.finish(
-        name, number, state=body.state, exit_code=body.exit_code, message=body.message, output=body.output
-    )
+    await gateway.deployments.finish(name, number, **body.model_dump())
 
 
 @router.post("/supervisor/lease", tags=_STRATEGY)

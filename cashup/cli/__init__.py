@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "live": ("live", "deployments: what runs, start, stop, logs"),
     "kill": ("kill", "block new orders, cancel what rests, until it is lifted"),
     "unkill": ("kill", "lift a kill"),
+    "alerts": ("alerts", "what somebody must look at"),
     "risk": ("risk", "limits, their use, and what they hold back"),
     "flatten": ("kill", "cancel what rests of a deployment and sell what it holds"),
     "order": ("order", "one order by hand: place, cancel, amend"),

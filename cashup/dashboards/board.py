@@ -31,6 +31,7 @@ class Board:
     curve: list[list[Any]] = field(default_factory=list)
     worker: str = "not known yet"
     attempt: int | None = None
+    alerts: list[Mapping[str, Any]] = field(default_factory=list)
     at: dict[str, Millis] = field(default_factory=dict)
     seq: int = 0
 
@@ -56,6 +57,11 @@ class Board:
         """Take the orders of the gateway's snapshot, oldest first."""
         for row in rows:
             self._order(row, row["updated_at"])
+
+    def load_alerts(self, rows: Iterable[Mapping[str, Any]], now: Millis) -> None:
+        """Take the alerts that stand, of every deployment, the newest first."""
+        self.alerts = list(rows)
+        self.at["alerts"] = now
 
     def apply(self, event: Event) -> bool:
         """Take one event; False when it was seen before or says nothing that is shown."""

@@ -110,11 +110,13 @@ async def _poll(overview: Overview, client: Client, changed: asyncio.Event) -> N
     while True:
         try:
             row = await asyncio.to_thread(client.deployment, overview.board.deployment)
+            alerts = await asyncio.to_thread(client.alerts)
         except Unavailable:
             pass  # the page counts the seconds since the gateway was heard
         else:
             overview.heard()
             overview.board.load_deployment(row, WallClock().now())
+            overview.board.load_alerts(alerts, WallClock().now())
             changed.set()
         await asyncio.sleep(POLL_EVERY)
 

@@ -23,6 +23,12 @@ ORDER_COLUMNS = [
     {"key": "spent", "label": "Value", "digits": 2},
     {"key": "state", "label": "State", "tones": STATES},
 ]
+ALERT_COLUMNS = [
+    {"key": "severity", "label": "Severity", "tones": {"critical": "bad", "warning": "warn"}},
+    {"key": "since", "label": "Since (UTC)"},
+    {"key": "deployment", "label": "Deployment"},
+    {"key": "message", "label": "What"},
+]
 POSITION_COLUMNS = [{"key": "symbol", "label": "Symbol"}, {"key": "quantity", "label": "Quantity", "digits": 8}]
 
 
@@ -37,6 +43,8 @@ class Overview:
         self.cash = Tile(label="Cash")
         self.worker = Tile(label="Worker")
         self.bar = Tile(label="Bars", digits=0)
+        self.alerts = Records(title="Alerts", columns=ALERT_COLUMNS, empty="no alert")
+        self.alerts.layout.display = "none"
         self.curve = Chart(label="Equity")
         self.positions = Records(title="Positions", columns=POSITION_COLUMNS, empty="nothing held")
         self.orders = Records(title="Orders", columns=ORDER_COLUMNS, empty="no order yet")
@@ -47,6 +55,7 @@ class Overview:
         return page(
             self.header,
             row(self.equity, self.cash, self.worker, self.bar),
+            self.alerts,
             self.curve,
             row(self.positions, self.orders, shares=(1, 3)),
         )
@@ -79,6 +88,8 @@ class Overview:
         self.bar.note = "" if board.bar is None else f"last {_minute(board.bar)}"
         self.curve.points = list(thin(board.curve))  # a list of its own: the board's goes on growing
         self.positions.rows = [{"key": s, "symbol": s, "quantity": q} for s, q in sorted(board.positions.items())]
+        self.alerts.rows = [_alert_row(alert) for alert in board.alerts]
+        self.alerts.layout.display = "" if board.alerts else "none"
         self.orders.rows = [_order_row(order) for order in reversed(board.orders.values())]
         self._age(now)
 
@@ -87,6 +98,7 @@ class Overview:
             "equity": (self.equity, self.bar),
             "cash": (self.cash,),
             "worker": (self.worker,),
+            "alerts": (self.alerts,),
             "curve": (self.curve,),
             "positions": (self.positions,),
             "orders": (self.orders,),
@@ -115,6 +127,16 @@ def _order_row(order: Mapping[str, Any]) -> dict[str, str]:
         "price": order["average_price"] or "",
         "spent": order["spent"],
         "state": order["state"],
+    }
+
+
+def _alert_row(alert: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "key": str(alert["id"]),
+        "severity": alert["severity"],
+        "since": _minute(alert["at"]),
+        "deployment": alert["deployment"],
+        "message": alert["message"],
     }
 
 

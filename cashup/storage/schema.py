@@ -19,6 +19,7 @@ TABLES = (
     "cashup.orders.tables",
     "cashup.trading.tables",
     "cashup.paper.tables",
+    "cashup.notifications.alerts",
     "cashup.storage.outbox",
     "cashup.strategies.registry",
 )

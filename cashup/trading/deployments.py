@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from cashup.clock import Clock
 from cashup.errors import Conflict, DeploymentError, NotFound
 from cashup.events import EventKind
+from cashup.notifications.alerts import GIVEN_UP, Alert, Severity, raise_alert
 from cashup.orders.journal import NOW
 from cashup.storage.database import transaction
 from cashup.storage.outbox import emit
@@ -253,9 +254,20 @@ class Deployments:
                 raise NotFound(f"{name} has no attempt {number}")
 
     async def finish(
-        self, name: str, number: int, *, state: str, exit_code: int | None, message: str, output: str | None
+        self,
+        name: str,
+        number: int,
+        *,
+        state: str,
+        exit_code: int | None,
+        message: str,
+        output: str | None,
+        give_up: bool = False,
     ) -> None:
-        """Record how an attempt ended (`finished` or `failed`). Raises Conflict when its end is recorded already."""
+        """Record how an attempt ended (`finished` or `failed`). Raises Conflict when its end is recorded already.
+
+        With `give_up` nobody starts it again: in the same commit the deployment is wished to stop and an alert stands.
+        """
         values = {"state": state, "exit_code": exit_code, "message": message, "output": output}
         now = self._clock.now()
         async with transaction(self._database) as connection:
@@ -265,7 +277,20 @@ class Deployments:
                 raise Conflict(f"attempt {number} of {name} has ended already, or was replaced by a newer one")
             data = {"deployment": name, "attempt": number, "state": state, "message": message}
             await self._emit(connection, name, EventKind.ATTEMPT_FINISHED, data)
+            if give_up:
+                await self._give_up(connection, name, f"attempt {number} {state}: {message}")
         self._emitted()
+
+    async def _give_up(self, connection: AsyncConnection, name: str, why: str) -> None:
+        now = self._clock.now()
+        await connection.execute(
+            update(deployments).where(deployments.c.name == name).values(desired="stopped", updated_at=now)
+        )
+        detail = {"why": why}
+        await record(connection, at=now, subject="system", action="deployment.give_up", target=name, detail=detail)
+        await self._changed(connection, name)
+        sentence = f"{name} is not started again ({why}); look at it, then `cashup live start {name}`"
+        await raise_alert(connection, Alert(GIVEN_UP, sentence, Severity.CRITICAL, name), now)
 
     async def _emit(self, connection: AsyncConnection, name: str, kind: EventKind, data: Mapping[str, Any]) -> None:
         await emit(connection, f"deployment:{name}", kind, data, self._clock.now())

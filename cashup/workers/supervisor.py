@@ -43,7 +43,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._restarts: dict[str, Restarts] = {}
         self._not_before: dict[str, float] = {}
-        self._unreported: list[tuple[Child, str, Outcome]] = []
+        self._unreported: list[tuple[Child, str, Outcome, bool]] = []
         self._desired: dict[str, str] = {}
         self._due: dict[str, float] = {"token": time.monotonic() + TOKEN_EVERY}
         self._complaint = ""
@@ -172,12 +172,11 @@ class Supervisor:
             return
         if outcome.exit_code == 0:
             outcome = Outcome(0, "the notebook ended without being asked to; does it call cu.run(strategy)?")
-        self._finish(child, "failed", outcome)
         pause = self._pause(name, outcome, now)
+        self._finish(child, "failed", outcome, give_up=pause is None)
         if pause is None:
             self._report(f"{name}: attempt {child.attempt} failed: {outcome.message}; start it again by hand")
             self._restarts.pop(name, None)
-            self._attempt_call(lambda: self._client.stop(name))
         else:
             when = "at once" if pause == 0 else f"in {pause:g} s"
             self._report(f"{name}: attempt {child.attempt} died: {outcome.message}; starting again {when}")
@@ -200,13 +199,13 @@ class Supervisor:
         self._attempt_call(lambda: rows.append(self._client.deployment(child.deployment)))
         return bool(rows) and (int(rows[0]["fence"]) > child.attempt or _shall_end(rows[0], child))
 
-    def _finish(self, child: Child, state: str, outcome: Outcome) -> None:
-        self._unreported.append((child, state, outcome))
+    def _finish(self, child: Child, state: str, outcome: Outcome, *, give_up: bool = False) -> None:
+        self._unreported.append((child, state, outcome, give_up))
         self._attempt_call(self._flush_reports)
 
     def _flush_reports(self) -> None:
         while self._unreported:
-            child, state, outcome = self._unreported[0]
+            child, state, outcome, give_up = self._unreported[0]
             try:
                 self._client.finish(
                     child.deployment,
@@ -215,6 +214,7 @@ class Supervisor:
                     exit_code=outcome.exit_code,
                     message=outcome.message,
                     output=child.output,
+                    give_up=give_up,
                 )
             except (Unavailable, Unauthenticated):
                 raise

@@ -13,6 +13,7 @@ import orjson
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from cashup.bootstrap import Gateway
+from cashup.notifications.alerts import Alert
 from cashup.users.roles import Role
 from cashup.users.tokens import Audience
 from tests.integration.test_gateway import BTC, ETH
@@ -61,6 +62,7 @@ async def build(gateway: Gateway, url: str, http: httpx.AsyncClient, venue: str,
         await house.done("PUT", f"/deployments/{name}", SPEC)
         await house.done("POST", f"/deployments/{name}/start")
         attempts[name] = await house.done("POST", f"/deployments/{name}/attempts")
+    await gateway.alerts.raise_(Alert("drift", "look at it", deployment="demo"))
     bid = {"symbol": BTC, "side": "buy", "quantity": "0.1", "price": "100"}
     house.order = (await house.done("POST", "/deployments/demo/orders", bid, key="first"))["orders"][0]
     house.tokens = await _credentials(gateway, house.tokens["owner"], attempts)

@@ -90,6 +90,7 @@ MATRIX = (
     Row("GET", f"{API}/positions", READER),
     Row("GET", f"{API}/ledger", READER),
     Row("GET", f"{API}/events", READER),
+    Row("GET", f"{API}/alerts", READER),
     Row("GET", f"{API}/risk", READER),
     Row("GET", f"{API}/risk/limits", READER),
     Row("GET", f"{API}/market/channels", READER),
@@ -107,6 +108,7 @@ MATRIX = (
     Row("POST", f"{API}/kills", OWNER, 201, {"scope": "account", "name": "main"}),
     Row("DELETE", f"{API}/kills", OWNER, 204, query="?scope=account&name=main"),
     Row("POST", f"{DEMO}/flatten", OWNER, 202),
+    Row("POST", f"{API}/alerts/{{alert}}/acknowledge", OWNER),
     Row("POST", f"{DEMO}/attempts/{{number}}/heartbeat", OWNER, 204),
     Row("POST", f"{DEMO}/attempts/{{number}}/finish", OWNER, 204, {"state": "finished"}),
     Row("POST", f"{DEMO}/attempts", OWNER, 201),
@@ -148,7 +150,18 @@ def test_the_matrix_names_every_operation(settings: Any) -> None:
     assert hidden == PAGES
 
 
-CHANGEABLE = ("accounts", "users", "deployments", "attempts", "intents", "orders", "halts", "sweeps", "risk_limits")
+CHANGEABLE = (
+    "accounts",
+    "users",
+    "deployments",
+    "attempts",
+    "intents",
+    "orders",
+    "halts",
+    "sweeps",
+    "risk_limits",
+    "alerts",
+)
 
 
 async def contents(database: AsyncEngine) -> dict[str, str]:
@@ -180,7 +193,14 @@ async def test_every_operation_with_every_credential(house: House) -> None:
             refused = row.status(credential) in (401, 403)
             before = await contents(house.gateway.database) if refused else {}
             cell = credential.replace(" ", "-")
-            values = {"name": "demo", "account": "main", "order": house.order, "number": "1", "scope": "account"}
+            values = {
+                "name": "demo",
+                "account": "main",
+                "order": house.order,
+                "number": "1",
+                "scope": "account",
+                "alert": "1",
+            }
             body = {k: v.format(cell=cell) if k == "name" else v for k, v in row.body.items()} if row.body else None
             path = row.path.format(**values) + row.query
             answer = await house.ask(row.method, path, house.tokens[credential], body, f"{number}-{cell}")

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from cashup.dashboards.board import CURVE, ORDERS, Board
+from cashup.dashboards.overview import Overview
 from cashup.dashboards.widgets import thin
 from cashup.events import Event, EventKind
 
@@ -108,3 +109,15 @@ def test_thinning_keeps_ends_and_spikes() -> None:
     assert points[4321] in kept
     assert points[8765] in kept
     assert kept == sorted(kept)
+
+
+def test_alerts_are_shown_while_they_stand() -> None:
+    overview = Overview()
+    overview.draw(HOUR)
+    assert overview.alerts.layout.display == "none"
+    alert = {"id": 7, "severity": "critical", "at": HOUR, "deployment": "demo", "message": "demo is not started again"}
+    overview.board.load_alerts([alert], HOUR)
+    overview.draw(HOUR)
+    (shown,) = overview.alerts.rows
+    assert (shown["severity"], shown["since"], shown["message"]) == ("critical", "1970-01-01 01:00", alert["message"])
+    assert overview.alerts.layout.display != "none"

@@ -15,6 +15,7 @@ from cashup.errors import Conflict, DeploymentError, NotFound
 from cashup.exchanges.base import Exchange
 from cashup.exchanges.paper import PaperExchange
 from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
+from cashup.notifications.alerts import Alert, Alerts
 from cashup.orders.journal import FenceLost
 from cashup.trading.deployments import Deployments, Spec
 from cashup.trading.engine import Engine
@@ -149,6 +150,28 @@ async def test_finish(deployments: Deployments) -> None:
     assert (row["state"], row["message"], row["attempt"]["exit_code"]) == ("failed", "ValueError: x", 1)
     with pytest.raises(NotFound):
         await deployments.heartbeat("demo", 7)
+
+
+async def test_who_gives_up_raises_an_alert_once(deployments: Deployments, database: AsyncEngine) -> None:
+    alerts = Alerts(database, WallClock())
+    await deployments.put("demo", spec(), by="ann")
+    for number in (1, 2):
+        await deployments.start("demo", by="ann")
+        await deployments.new_attempt("demo", ANN)
+        end = {"state": "failed", "exit_code": 1, "message": "ValueError: x", "output": None}
+        await deployments.finish("demo", number, **end, give_up=True)  # type: ignore[arg-type]
+    assert (await deployments.get("demo"))["desired"] == "stopped"
+    (alert,) = await alerts.all()
+    assert (alert["code"], alert["severity"], alert["times"]) == ("given_up", "critical", 2)
+    assert "attempt 2 failed: ValueError: x" in alert["message"]
+    assert [row["id"] for row in await alerts.all("other")] == []
+    seen = await alerts.acknowledge(alert["id"], by="ann")
+    assert (seen["acknowledged_by"], await alerts.acknowledge(alert["id"], by="bob")) == ("ann", seen)
+    assert (await alerts.all(), len(await alerts.all(acknowledged=True))) == ([], 1)
+    with pytest.raises(NotFound):
+        await alerts.acknowledge(99, by="ann")
+    await alerts.raise_(Alert("given_up", "again", deployment="demo"))
+    assert [row["times"] for row in await alerts.all()] == [1]
 
 
 async def test_capital_must_be_covered(deployments: Deployments, database: AsyncEngine) -> None:

@@ -209,6 +209,8 @@ class Scripted:
         attempt = self.attempts[request.match_info["name"]][int(request.match_info["number"]) - 1]
         if request.match_info["what"] == "finish":
             attempt |= await request.json()
+            if attempt["give_up"]:
+                self.deployments[request.match_info["name"]]["desired"] = "stopped"
         return web.Response(status=204)
 
     async def _rows(self, request: web.Request) -> web.Response:

@@ -1,0 +1,1 @@
+"""Telling people: what somebody must look at, until somebody has."""
