@@ -63,6 +63,7 @@ class Attempt:
     token: str = field(repr=False)
     notebook: str
     params: Mapping[str, Any]
+    resources: Mapping[str, int] = field(default_factory=dict)
 
 
 # --- credentials ---------------------------------------------------------------------------------------------------
@@ -287,7 +288,8 @@ class Client:
     def new_attempt(self, name: str) -> Attempt:
         """Begin an attempt; older ones of the same deployment lose their fence."""
         row = cast(Row, self._call("POST", f"/deployments/{quote(name)}/attempts"))
-        return Attempt(row["attempt"], row["fence"], row["token"], row["notebook"], row["params"])
+        work = row["notebook"], row["params"], row.get("resources", {})
+        return Attempt(row["attempt"], row["fence"], row["token"], *work)
 
     def heartbeat(self, name: str, attempt: int) -> None:
         """Say that the attempt's worker process lives."""

@@ -23,6 +23,7 @@ from cashup.notifications.alerts import GIVEN_UP, Alert, Severity, raise_alert
 from cashup.orders.journal import NOW
 from cashup.storage.database import transaction
 from cashup.storage.outbox import emit
+from cashup.strategies.conduct import conduct_of
 from cashup.trading.engine import Engine
 from cashup.trading.funding import Funding
 from cashup.trading.tables import attempts, books, deployments, supervisor_leases
@@ -233,7 +234,8 @@ class Deployments:
             attempt=fence,
             fence=fence,
         )
-        work = {"notebook": spec["notebook"], "params": spec.get("params", {})}
+        resources = conduct_of(spec).resources.model_dump()
+        work = {"notebook": spec["notebook"], "params": spec.get("params", {}), "resources": resources}
         return {"attempt": fence, "fence": fence, "token": token, **work}
 
     async def ready(self, name: str, number: int, bar: Millis | None) -> None:

@@ -14,6 +14,7 @@ from cashup.errors import UsageError
 class Assignment:
     """One attempt of a deployment. `deadline` is how many seconds a stop may take before it is forced.
 
+    `resources` is what its kernel may use at most (see `limits.apply`), `folder` where it works ("": the notebook's).
     `warm` is the home whose warm process forks the kernel; "" asks for an ordinary kernel, None for what settings say.
     """
 
@@ -26,6 +27,8 @@ class Assignment:
     output: str
     deadline: float = 30.0
     warm: str | None = None
+    resources: Mapping[str, int] = field(default_factory=dict)
+    folder: str = ""
 
     def to_line(self) -> bytes:
         """The line, with the token in it: for a pipe, never for a file."""

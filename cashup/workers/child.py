@@ -33,7 +33,8 @@ class Child:
         _rotate(log)
         settings = load_settings()
         warm = settings.home_path if settings.warm else None
-        assignment = replace(assignment, warm="" if warm is None else str(warm))
+        folder = settings.home_path / "work" / assignment.deployment
+        assignment = replace(assignment, warm="" if warm is None else str(warm), folder=str(folder))
         task, lifeline = os.pipe()
         answer, answering = os.pipe()
         self._lifeline = os.fdopen(lifeline, "wb")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from types import FrameType
 
 ENV = "CASHUP_WORKER"
@@ -23,6 +23,7 @@ class Task:
     deployment: str
     attempt: int
     token_fd: int
+    resources: Mapping[str, int] = field(default_factory=dict)
 
     def to_env(self) -> dict[str, str]:
         """The variables that carry it."""

@@ -21,6 +21,7 @@ from papermill.engines import NBClientEngine
 from papermill.iorw import LocalHandler
 from papermill.log import logger
 
+from cashup.workers import headcount
 from cashup.workers.environment import kernel_environment, private_folder
 from cashup.workers.outputs import BoundedClient
 from cashup.workers.signals import StopSignals
@@ -72,6 +73,7 @@ class PrivateKernelManager(AsyncKernelManager):
     signals: StopSignals | None = None
     flavour: str | None = "research"
     warm: str | None = None
+    most_tasks: int | None = None
     client_factory = PromptClient
 
     @property
@@ -92,6 +94,8 @@ class PrivateKernelManager(AsyncKernelManager):
         await super()._async_launch_kernel(kernel_cmd, **kw)
         if self.signals is not None and isinstance(self.provisioner, LocalProvisioner):
             self.signals.attach(self.provisioner.process)
+            if self.most_tasks is not None and self.provisioner.process is not None:
+                headcount.keep(self.provisioner.process, self.most_tasks)
 
 
 def write_atomically(handler: Any, text: str, path: str) -> None:
@@ -176,6 +180,7 @@ def _client(
     manager.signals = signals
     manager.flavour = options.pop("flavour", manager.flavour)
     manager.warm = options.pop("warm", manager.warm)
+    manager.most_tasks = options.pop("most_tasks", manager.most_tasks)
     settings: dict[str, Any] = {
         "km": manager,
         "kernel_name": kernel_name,

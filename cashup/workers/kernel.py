@@ -24,9 +24,11 @@ def main() -> None:
 
 def run(words: Sequence[str]) -> None:
     """Take what the worker handed over, then become an ordinary Jupyter kernel; forked kernels begin here."""
-    from cashup.workers import context, coredump
+    from cashup.workers import context, coredump, limits
 
     coredump.forbid()
+    if (task := context.current_task()) is not None:
+        limits.apply(task.resources)
     context.enter()
     # What lies beside the notebook can be imported, and can shadow nothing: kernels start with `-P`, which keeps the
     # folder from the front of the path.

@@ -33,6 +33,9 @@ WORK = {
 _ABOVE = 64
 """Descriptors that arrive are first lifted above this number, so that none lies where another one shall go."""
 
+_IGNORED = {signal.SIGPIPE, signal.SIGXFSZ}
+"""Every Python ignores these: a connection that broke, or a file that grew too long, is an OSError and no death."""
+
 _F_SETSIG = 10  # <linux/fcntl.h>; Python's module leaves it out
 
 
@@ -138,7 +141,7 @@ def _forget_the_template() -> None:
     """Undo what the template did for itself, and draw new seeds: two siblings must not draw the same numbers."""
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
-        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+        if number not in _IGNORED and signal.getsignal(number) not in (signal.SIG_DFL, None):
             with contextlib.suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

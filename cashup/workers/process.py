@@ -19,6 +19,7 @@ from cashup.workers import coredump
 from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.context import Task
 from cashup.workers.engine import KERNEL_NAME
+from cashup.workers.folder import prepare
 from cashup.workers.lean import load_papermill
 from cashup.workers.signals import StopSignals
 
@@ -98,7 +99,9 @@ def _execute(assignment: Assignment, signals: StopSignals) -> None:
     output = Path(assignment.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _token_pipe(assignment.token)
-    task = Task(assignment.gateway, assignment.deployment, assignment.attempt, descriptor)
+    resources = assignment.resources
+    task = Task(assignment.gateway, assignment.deployment, assignment.attempt, descriptor, resources)
+    folder = prepare(Path(assignment.folder), notebook) if assignment.folder else notebook.resolve().parent
     try:
         papermill.execute_notebook(
             str(notebook.resolve()),
@@ -107,7 +110,7 @@ def _execute(assignment: Assignment, signals: StopSignals) -> None:
             engine_name="cashup",
             kernel_name=KERNEL_NAME,
             language="python",
-            cwd=str(notebook.resolve().parent),
+            cwd=str(folder),
             progress_bar=False,
             signals=signals,
             kernel_env=task.to_env(),
@@ -117,6 +120,7 @@ def _execute(assignment: Assignment, signals: StopSignals) -> None:
             # and the kernel is killed with this process as a child of its own would be.
             flavour="live",
             warm=assignment.warm,
+            most_tasks=resources.get("processes"),
         )
     finally:
         os.close(descriptor)

@@ -148,6 +148,7 @@ class Supervisor:
             params=attempt.params,
             output=str(self._home / "runs" / name / f"{attempt.number}.ipynb"),
             deadline=STOP_DEADLINE,
+            resources=attempt.resources,
         )
         child = Child(assignment, self._home / "logs" / f"{name}.log")
         self._children[name] = child
