@@ -1,4 +1,7 @@
-"""Run the cases that are named (default: all), store their results, and write the table of docs/performance.md."""
+"""Run the cases that are named (default: all), store their results, and write the table of docs/performance.md.
+
+Words like `deployments=4` behind a case change its size; such a result is printed and not stored.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def main() -> int:
     """Measure; 2 for a case that does not exist."""
-    names = sys.argv[1:] or list(CASES)
+    sizes = {name: int(value) for name, _, value in (word.partition("=") for word in sys.argv[1:]) if value}
+    names = [word for word in sys.argv[1:] if "=" not in word] or list(CASES)
     unknown = [name for name in names if name not in CASES and name != "report"]
     if unknown:
         print(f"there is no case {', '.join(unknown)}; there are {', '.join(CASES)} and report", file=sys.stderr)
@@ -26,11 +30,15 @@ def main() -> int:
             continue
         about = machine()
         print(f"{name}: {(CASES[name].__doc__ or '').strip()}", file=sys.stderr)
-        measured = CASES[name]()
+        measured = CASES[name](**sizes)
         document = {"case": name, "what": CASES[name].__doc__, "at": isoformat(WallClock().now()), "machine": about}
+        if sizes:
+            print(json.dumps({name: measured}, indent=1))
+            continue
         (RESULTS / f"{name}.json").write_text(json.dumps(document | {"result": measured}, indent=1) + "\n")
         print(json.dumps({name: measured}))
-    write_page(RESULTS, ROOT / "docs" / "performance.md")
+    if not sizes:
+        write_page(RESULTS, ROOT / "docs" / "performance.md")
     return 0
 
 

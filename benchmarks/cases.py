@@ -14,16 +14,18 @@ import psutil
 
 from benchmarks import process
 from benchmarks.check import check
+from benchmarks.decide import worker, worker_decision, worker_month
 from benchmarks.engines import engines, run_peer, save_bars
 from benchmarks.kill import order_kill
 from benchmarks.lake import lake
-from benchmarks.measure import ROOT, cashup, home, pss_mib, run, spread
+from benchmarks.measure import ROOT, cashup, home, run, spread
 from benchmarks.notebook import import_, seen
 from benchmarks.orders import order_path
 from benchmarks.recovery import order_recovery
 from benchmarks.sweep import sweep, sweep_dask
 from benchmarks.unknown import order_unknown
 from benchmarks.validation import validation, walkforward
+from benchmarks.workers import workers_many
 from cashup.cli.stack import Market, Stack
 from cashup.clock import parse_time
 
@@ -179,22 +181,7 @@ def stack() -> dict[str, Any]:
             }
 
 
-def worker() -> dict[str, Any]:
-    """From the wish to run until the worker waits for its first bar, and the memory (PSS) of every process then."""
-    seconds = []
-    with home() as folder:
-        run(cashup("data", "generate", "--symbol", "BTC/USDT", "--start", "2024-12-25", "--bars", "400"), folder)
-        with Stack(folder, Market(["BTC/USDT"], "1h", START)) as made:
-            _deploy(made, start=False)
-            for _ in range(4):
-                seconds.append(_start_up(made))
-                memory = _memory(made)
-                made.client.stop("bench")
-                made.wait_until_ended("bench")
-    return {"seconds": spread(seconds[1:], 2), "first_seconds": round(seconds[0], 2), "pss_mib": memory}
-
-
-CASES: dict[str, Callable[[], dict[str, Any]]] = {
+CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "help": help_,
     "import": import_,
     "seen": seen,
@@ -215,6 +202,9 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "order_kill": order_kill,
     "order_unknown": order_unknown,
     "worker": worker,
+    "worker_decision": worker_decision,
+    "worker_month": worker_month,
+    "workers_many": workers_many,
     "demo_warm": demo_warm,
     "demo_cold": demo_cold,
 }
@@ -246,20 +236,9 @@ def _timed(client: Any, code: str) -> float:
     return float(_execute(client, f"t = time.perf_counter(); {code}; print(time.perf_counter() - t)").split()[-1])
 
 
-def _deploy(made: Stack, *, start: bool = True) -> None:
+def _deploy(made: Stack) -> None:
     made.add_account("bench", {"USDT": "10000"})
     made.deploy("bench", SMA_CROSS, account="bench", capital="10000")
-    if not start:
-        made.client.stop("bench")
-        made.wait_until_ended("bench")
-
-
-def _start_up(made: Stack) -> float:
-    started = time.perf_counter()
-    made.client.start("bench")
-    while (made.client.deployment("bench")["attempt"] or {}).get("state") != "ready":
-        time.sleep(0.01)
-    return time.perf_counter() - started
 
 
 def _processes(made: Stack) -> dict[str, psutil.Process]:
@@ -280,7 +259,3 @@ def _cpu(made: Stack) -> dict[str, float]:
     spent["postgres"] = sum(sum(process.cpu_times()[:2]) for process in backends)
     spent["driver"] = sum(psutil.Process().cpu_times()[:2])
     return spent
-
-
-def _memory(made: Stack) -> dict[str, float]:
-    return {name: pss_mib(process.pid) for name, process in _processes(made).items()}

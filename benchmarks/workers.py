@@ -114,7 +114,7 @@ class Fleet:
             if time.perf_counter() > deadline:
                 missing = before + expected - len(self.workers.made)
                 raise RuntimeError(f"{missing} of {expected} workers have not decided within {_BAR_SECONDS:.0f} s")
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.001)
         return self.workers.made[before:]
 
     def processes(self) -> dict[str, list[psutil.Process]]:

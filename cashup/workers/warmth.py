@@ -36,9 +36,14 @@ def warm_up() -> None:
 
 
 def _decide() -> None:
+    import faulthandler  # noqa: F401  (a kernel starts it)
+
+    import IPython.core.logger  # noqa: F401
     import orjson
+    import websockets.asyncio.client  # noqa: F401
 
     from cashup.strategies.strategy import Strategy
+    from cashup.workers import live_run  # noqa: F401
     from cashup.workers.session import as_json
     from cashup.workers.window import Window
 
@@ -59,7 +64,8 @@ def _handle_a_notebook() -> None:
     from papermill.engines import papermill_engines
     from papermill.parameterize import parameterize_notebook
 
-    from cashup.workers import execution, process  # noqa: F401
+    from cashup.strategies.notebook import check_parameters  # noqa: F401
+    from cashup.workers import execution, folder, fork, headcount, process, provisioner  # noqa: F401
     from cashup.workers.engine import KERNEL_NAME
 
     KernelProvisionerFactory.instance()
