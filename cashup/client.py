@@ -56,7 +56,11 @@ _RECONNECT_FIRST, _RECONNECT_LAST = 0.1, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One execution of a deployment, as its supervisor gets it. The token is for the worker alone."""
+    """One execution of a deployment, as its supervisor gets it. The token is for the worker alone.
+
+    `version` is the id of the frozen notebook ("" for none), `content_hash` what the gateway has on record of it,
+    `live` whether it trades real money.
+    """
 
     number: int
     fence: int
@@ -64,6 +68,9 @@ class Attempt:
     notebook: str
     params: Mapping[str, Any]
     resources: Mapping[str, int] = field(default_factory=dict)
+    version: str = ""
+    content_hash: str = ""
+    live: bool = False
 
 
 # --- credentials ---------------------------------------------------------------------------------------------------
@@ -288,8 +295,8 @@ class Client:
     def new_attempt(self, name: str) -> Attempt:
         """Begin an attempt; older ones of the same deployment lose their fence."""
         row = cast(Row, self._call("POST", f"/deployments/{quote(name)}/attempts"))
-        work = row["notebook"], row["params"], row.get("resources", {})
-        return Attempt(row["attempt"], row["fence"], row["token"], *work)
+        about = {name: row[name] for name in ("resources", "version", "content_hash", "live") if row.get(name)}
+        return Attempt(row["attempt"], row["fence"], row["token"], row["notebook"], row["params"], **about)
 
     def heartbeat(self, name: str, attempt: int) -> None:
         """Say that the attempt's worker process lives."""

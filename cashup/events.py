@@ -20,7 +20,7 @@ class EventKind(StrEnum):
     DEPLOYMENT_CHANGED = "deployment_changed"
     """data: deployment, desired (running, paused, stopped), state, renew (attempts up to it shall end)"""
     ATTEMPT_STARTED = "attempt_started"
-    """data: deployment, attempt"""
+    """data: deployment, attempt, version"""
     ATTEMPT_READY = "attempt_ready"
     """The worker has its warm-up bars and waits for the next close. data: deployment, attempt, bar"""
     ATTEMPT_FINISHED = "attempt_finished"

@@ -61,6 +61,11 @@ class Settings(BaseSettings):
         return _absolute(Path(self.lake), "CASHUP_LAKE") if self.lake else self.home_path / "lake"
 
     @property
+    def versions_path(self) -> Path:
+        """The folder of the frozen versions."""
+        return self.home_path / "versions"
+
+    @property
     def gateway(self) -> str:
         """The base address of the gateway's API, without a trailing slash."""
         return (self.gateway_url or f"http://{self.host}:{self.port}").rstrip("/")

@@ -35,6 +35,7 @@ class DeploymentBody(Conduct):
     capital: Decimal = Field(gt=0, le=Decimal(10) ** 15, max_digits=34)
     symbols: list[str] | None = Field(None, max_length=100)
     timeframe: str | None = Field(None, max_length=8)
+    notebook_hash: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="of the sources of the version")
     limits: Limits = Field(default_factory=Limits)
     protections: list[Protection] = Field(default_factory=list, max_length=20)
     allow_live: StrictBool = Field(False, description="yes, real money: needed to change what runs on a live account")
@@ -48,7 +49,7 @@ class DeploymentBody(Conduct):
 
     def spec(self, account: str) -> Spec:
         """As it is stored, on `account`."""
-        plain = {"notebook", "params", "symbols", "timeframe"}
+        plain = {"notebook", "params", "symbols", "timeframe", "notebook_hash"}
         document = self.model_dump(mode="python", exclude_none=True, include=plain) | {
             "account": account,
             "capital": f"{self.capital:f}",
@@ -112,7 +113,7 @@ async def put_deployment(name: str, body: DeploymentBody, claims: Trader, gatewa
     opening = {body.spec("").quote: body.capital}
     account = await account_of(gateway, claims, name, body.account, body, opening)
     if known and account.mode is Mode.LIVE and (await gateway.deployments.status(name)).desired != "stopped":
-        require_live_allowed(name, account, body, allowed=body.allow_live)
+        await require_live_allowed(gateway, name, account, body, allowed=body.allow_live)
     return await gateway.deployments.put(name, body.spec(account.name), by=claims.subject)
 
 
@@ -124,7 +125,8 @@ async def start_deployment(
     await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     row = await gateway.deployments.get(name)
     account = await gateway.accounts.get(row["account"])
-    require_live_allowed(name, account, conduct_of(row["spec"]), allowed=body is not None and body.allow_live)
+    allowed = body is not None and body.allow_live
+    await require_live_allowed(gateway, name, account, conduct_of(row["spec"]), allowed=allowed)
     return await gateway.deployments.start(name, by=claims.subject)
 
 

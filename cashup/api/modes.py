@@ -10,10 +10,14 @@ from cashup.bootstrap import Gateway
 from cashup.errors import DeploymentError, Forbidden, NotFound
 from cashup.exchanges.paper_terms import PaperTerms
 from cashup.strategies.conduct import Conduct, own_account
+from cashup.strategies.registry import version_on_record
 from cashup.trading.halts import Scope
 from cashup.types import Mode
 from cashup.users.accounts import Account
 from cashup.users.tokens import Claims
+
+LONGEST_NAME = 63
+"""Letters in the name of an account."""
 
 
 async def account_of(
@@ -32,16 +36,20 @@ async def account_of(
     except NotFound:
         if wanted != own or conduct.mode not in (None, "paper"):
             raise
+        if len(own) > LONGEST_NAME:
+            raise DeploymentError(
+                f"{name} is too long a name for a paper account of its own; name its account"
+            ) from None
         terms = PaperTerms(balances=opening)
         account = await gateway.accounts.create(own, "gate", Mode.PAPER, None, by=claims.subject, terms=terms)
     await require_own(claims, gateway, Scope.ACCOUNT, account.name)
     if named is None and account.mode is not Mode.PAPER:
         raise DeploymentError(f"account {own} is no paper account, so {name} has to name its account")
-    require_mode(name, account, conduct)
+    await require_mode(gateway, name, account, conduct)
     return account
 
 
-def require_mode(name: str, account: Account, conduct: Conduct) -> None:
+async def require_mode(gateway: Gateway, name: str, account: Account, conduct: Conduct) -> None:
     """Raise DeploymentError unless the account is what the deployment says it is, and a live one was meant."""
     if conduct.mode is not None and conduct.mode != account.mode:
         raise DeploymentError(f"{name} has mode {conduct.mode}, and its account {account.name} is a {account.mode} one")
@@ -51,14 +59,20 @@ def require_mode(name: str, account: Account, conduct: Conduct) -> None:
         )
     if account.mode is Mode.LIVE and conduct.version is None:
         raise DeploymentError(f"{name} shall trade real money and has no version; `cashup promote` makes one")
+    if account.mode is Mode.LIVE and await version_on_record(gateway.database, str(conduct.version)) is None:
+        raise DeploymentError(
+            f"{name} shall trade real money, and version {conduct.version} was never promoted; `cashup promote` does it"
+        )
 
 
-def require_live_allowed(name: str, account: Account, conduct: Conduct, *, allowed: bool) -> None:
+async def require_live_allowed(
+    gateway: Gateway, name: str, account: Account, conduct: Conduct, *, allowed: bool
+) -> None:
     """Raise Forbidden unless the deployment trades no real money, or whoever asks said that it may.
 
     Raises DeploymentError as `require_mode` does: what is stored may be older than these rules.
     """
-    require_mode(name, account, conduct)
+    await require_mode(gateway, name, account, conduct)
     if account.mode is Mode.LIVE and not allowed:
         raise Forbidden(
             f"{name} trades real money on {account.name}; say that you mean it: --allow-live (API: allow_live)",

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("validate", "would chance have done as well: significance, Monte Carlo, deflated Sharpe"),
     "runs": ("runs", "the registry of runs: list, show, compare, rerun"),
     "promote": ("promote", "the gate: may this notebook trade?"),
+    "versions": ("versions", "what was frozen to run: list, show"),
     "live": ("live", "deployments: what runs, start, stop, logs"),
     "kill": ("kill", "block new orders, cancel what rests, until it is lifted"),
     "unkill": ("kill", "lift a kill"),

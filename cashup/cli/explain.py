@@ -44,7 +44,10 @@ def _print(story: Row) -> None:
         console = Console(width=WIDE)
     shown = story["order"]
     console.print(Text(story["summary"], style="bold"))
-    console.print(Text(f"{shown['client_order_id']}  on the venue: {shown['exchange_order_id'] or '-'}"), style="dim")
+    made = f"  version: {shown['version']}" if shown.get("version") else ""
+    console.print(
+        Text(f"{shown['client_order_id']}  on the venue: {shown['exchange_order_id'] or '-'}{made}"), style="dim"
+    )
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)

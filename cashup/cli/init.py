@@ -13,8 +13,9 @@ def init(
 ) -> None:
     """Make a project: notebooks, deployments, settings, and a first strategy that runs."""
     from cashup.strategies.scaffold import new_project
+    from cashup.workers.schema import schema_text
 
-    written = new_project(folder)
+    written = new_project(folder, schema_text())
     for path in written:
         typer.echo(f"wrote {path}", err=True)
     typer.echo(f"{folder} is a project; next:")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ app = typer.Typer(
 
 Name = Annotated[str, typer.Argument(help="the deployment, named like its file in live/ without .toml")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
+Folder = Annotated[Path, typer.Option(help="the folder with one .toml per deployment")]
 AllowLive = Annotated[bool, typer.Option("--allow-live", help="yes, real money: deployments on live accounts too")]
 
 
@@ -28,34 +28,45 @@ def register(root: typer.Typer) -> None:
 
 @app.command()
 def up(
-    folder: Annotated[Path, typer.Option(help="the folder with one .toml per deployment")] = Path("live"),
+    folder: Folder = Path("live"),
     detach: Annotated[bool, typer.Option("--detach", help="leave the workers to a supervisor that runs")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="stop deployments that have no file any more")] = False,
     no_files: Annotated[bool, typer.Option("--no-files", help="read no files: run what is wished to run")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what differs, and change nothing")] = False,
     allow_live: AllowLive = False,
 ) -> None:
-    """Make what runs agree with the folder, then keep it running until Ctrl-C."""
+    """Say how what runs differs from the folder, make it agree, then keep it running until Ctrl-C."""
+    from cashup.cli.converging import converge
     from cashup.errors import UsageError
+    from cashup.settings import load_settings
     from cashup.workers.deployment import read_folder
 
-    if no_files and (detach or prune):
-        raise UsageError("--no-files only supervises; it goes with neither --detach nor --prune")
-    specs = {} if no_files else read_folder(folder)
+    if no_files and (detach or prune or dry_run):
+        raise UsageError("--no-files only supervises; it goes with none of --detach, --prune and --dry-run")
+    versions = load_settings().versions_path
+    specs = {} if no_files else read_folder(folder, versions)
+    options = {"prune": prune, "allow_live": allow_live, "dry_run": dry_run}
     with _client() as client:
-        if detach:
-            _apply(client, specs, prune=prune, allow_live=allow_live)
+        if detach or dry_run:
+            converge(client, specs, versions, _say, **options)
             return
         supervisor = _supervisor(client)
         supervisor.acquire()
         if not no_files:
-            _apply(client, specs, prune=prune, allow_live=allow_live)
+            converge(client, specs, versions, _say, **options)
         supervisor.run()
 
 
 @app.command()
 def start(name: Name, allow_live: AllowLive = False) -> None:
     """Wish a deployment to run; the supervisor starts its worker."""
+    from cashup.cli.live_checks import check_version
+    from cashup.settings import load_settings
+
     with _client() as client:
+        row = client.deployment(name)
+        live = row["spec"].get("mode") == "live"
+        check_version(name, row["spec"], load_settings().versions_path, _say, live=live)
         client.start(name, allow_live=allow_live)
     _say(f"{name} shall run")
 
@@ -111,8 +122,54 @@ def ps(as_json: Json = False) -> None:
         return
     from cashup.cli.table import print_table
 
-    header = ["deployment", "account", "shall be", "is", "attempt", "last decided bar", "message"]
+    header = ["deployment", "account", "version", "shall be", "is", "attempt", "last decided bar", "message"]
     print_table(header, [_line(row) for row in rows])
+
+
+@app.command()
+def show(
+    name: Name,
+    folder: Folder = Path("live"),
+    stored: Annotated[bool, typer.Option("--stored", help="what the gateway stores, not what the file says")] = False,
+    as_json: Json = False,
+) -> None:
+    """Every key of a deployment with its value, and whether that is given or the default."""
+    import json
+
+    from cashup.cli.live_keys import described, keys_of_file, keys_of_spec, print_keys
+
+    file = folder / f"{name}.toml"
+    if stored or not file.is_file():
+        with _client() as client:
+            keys = keys_of_spec(client.deployment(name)["spec"])
+    else:
+        keys = keys_of_file(file)
+    if as_json:
+        print(json.dumps(described(name, keys)))
+    else:
+        print_keys(keys)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of deployment files, for an editor; a file names it in its first line."""
+    from cashup.workers.schema import schema_text
+
+    typer.echo(schema_text(), nl=False)
+
+
+@app.command()
+def attach(name: Name) -> None:
+    """Follow a deployment as it runs, until Ctrl-C, which leaves it running."""
+    import asyncio
+
+    from cashup.cli.attach import follow
+
+    with _client() as client:
+        try:
+            asyncio.run(follow(client, name, typer.echo))
+        except KeyboardInterrupt:
+            _say(f"{name} goes on")
 
 
 @app.command()
@@ -155,60 +212,6 @@ def _follow(path: Path, position: int) -> None:
         time.sleep(0.2)
 
 
-def _apply(client: Client, specs: Mapping[str, Row], *, prune: bool, allow_live: bool) -> None:
-    """Store what differs, wish everything in `specs` to run, and say so."""
-    _check_accounts(client, specs)
-    known = {row["name"]: row for row in client.deployments()}
-    for name, spec in specs.items():
-        changes = _changes(known.get(name), spec)
-        _say(f"{name}: {changes or 'as it was'}")
-        if changes:
-            client.put_deployment(name, {**spec, "allow_live": allow_live})
-    for name in specs:
-        if name not in known or known[name]["desired"] == "stopped":
-            client.start(name, allow_live=allow_live)
-    for name, row in known.items():
-        if name in specs or row["desired"] == "stopped":
-            continue
-        if prune:
-            client.stop(name)
-            _say(f"{name}: has no file any more and shall stop")
-        else:
-            _say(f"{name}: has no file any more; it goes on (stop it with `cashup live stop {name}` or --prune)")
-
-
-def _check_accounts(client: Client, specs: Mapping[str, Row]) -> None:
-    """Raises DeploymentError when a deployment names an account that does not exist, before anything is stored."""
-    from cashup.errors import DeploymentError
-    from cashup.strategies.conduct import own_account
-
-    known = {account["name"] for account in client.accounts()}
-    known |= {own_account(name) for name in specs}  # is made when it is needed
-    missing = {name: spec["account"] for name, spec in specs.items() if spec["account"] not in known}
-    if missing:
-        listed = ", ".join(f"{account!r} of {name}" for name, account in missing.items())
-        raise DeploymentError(f"there is no account {listed}; add it with `cashup account add`, nothing was changed")
-
-
-def _changes(row: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> str:
-    """What is new or different, for people; empty when nothing is."""
-    if row is None:
-        return "new"
-    stored = row["spec"]
-    different = [
-        f"{key} {_short(stored.get(key))} -> {_short(spec.get(key))}"
-        for key in dict.fromkeys([*spec, *stored])
-        if stored.get(key) != spec.get(key)
-    ]
-    return "; ".join(different)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}={part}" for key, part in value.items()) + "}"
-    return str(value)
-
-
 def _line(row: Row) -> list[str]:
     from cashup.clock import isoformat
 
@@ -216,6 +219,7 @@ def _line(row: Row) -> list[str]:
     return [
         row["name"],
         row["account"],
+        row["spec"].get("version", ""),
         row["desired"],
         row["state"] or "never started",
         str(attempt["number"]) if attempt else "",

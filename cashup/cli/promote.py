@@ -30,14 +30,16 @@ def promote(
 ) -> None:
     """Hold a notebook to the gate: checks, replay, costs, counted trials, walk-forward. Exit 1 when it is shut.
 
-    When it is open, notebook, parameters, data version and environment are stored as a version that may trade.
+    When it is open, notebook, parameters, data version, environment and all findings are frozen as a version.
     """
     from cashup.cli.database import with_database
     from cashup.cli.runs import print_json
     from cashup.markets.lake import Lake
-    from cashup.research.gate import DEFAULTS, judge, read_thresholds
-    from cashup.research.promotion import evidence_of, freeze
+    from cashup.research.gate import DEFAULTS, read_thresholds
+    from cashup.research.promotion import judged_of
+    from cashup.research.promotion import promote as freeze
     from cashup.settings import load_settings
+    from cashup.strategies.registry import record_version
 
     if show_gate:
         typer.echo(DEFAULTS.read_text(encoding="utf-8"), nl=False)
@@ -46,18 +48,19 @@ def promote(
     params = read_params(notebook, param)
     spec = spec_of(**terms)
     trials, walked = with_database(lambda database: known_of(database, notebook))
-    found = evidence_of(notebook, params, spec, Lake(settings.lake_path), trials=trials, walked=walked)
-    judged = judge(found, wanted)
+    found = judged_of(notebook, params, spec, Lake(settings.lake_path), wanted, trials=trials, walked=walked)
     version = None
-    if judged.passed and not dry_run:
-        version = freeze(notebook, params, spec, found.data_version, judged, settings.home_path / "versions")
+    if found.gate.passed and not dry_run:
+        frozen = freeze(notebook, params, spec, found, settings.versions_path)
+        with_database(lambda database: record_version(database, frozen))
+        version = frozen.id
     if as_json:
-        print_json(judged.to_json() | {"version": version})
+        print_json(found.gate.to_json() | {"version": version})
     else:
-        typer.echo(repr(judged))
+        typer.echo(repr(found.gate))
         if version is not None:
             typer.echo(f"promoted as {version}")
-    if not judged.passed:
+    if not found.gate.passed:
         raise typer.Exit(1)
 
 

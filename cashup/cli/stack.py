@@ -144,12 +144,15 @@ class Stack:
         self, name: str, notebook: Path, *, account: str, capital: str, params: Mapping[str, Any] | None = None
     ) -> None:
         """Wish `notebook` to run on `account`, and start the supervisor that makes it so."""
-        from cashup.workers.deployment import DeploymentFile
+        from cashup.workers.deployment import DeploymentFile, freeze_spec
 
+        versions = self.home / "versions"
         file = DeploymentFile.model_validate(
             {"notebook": str(notebook.resolve()), "account": account, "capital": capital, "parameters": params or {}}
         )
-        self.client.put_deployment(name, file.to_spec(Path("/")))
+        spec = file.to_spec(Path("/"), name, versions)
+        freeze_spec(spec, versions)
+        self.client.put_deployment(name, spec)
         self.client.start(name)
         if self.supervisor.exit_code is None and not self.supervisor.started:
             self._exit.callback(self.supervisor.stop)

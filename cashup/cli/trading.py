@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 Deployment = Annotated[str | None, typer.Option(help="of this deployment only")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 
-_ORDERS = ("deployment", "created_at", "symbol", "side", "type", "state", "filled", "average_price", "reason")
+_ORDERS = (
+    *("deployment", "version", "created_at", "symbol", "side", "type", "state", "filled", "average_price", "reason"),
+)
 _POSITIONS = ("deployment", "symbol", "quantity", "reserved", "average_cost", "mark", "value", "realised", "unrealised")
 _FILLS = ("deployment", "time", "symbol", "side", "quantity", "price", "fee", "fee_currency")
 _LEDGER = ("at", "account", "deployment", "cause", "kind", "asset", "amount", "balance")

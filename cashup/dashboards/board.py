@@ -32,6 +32,7 @@ class Board:
     worker: str = "not known yet"
     attempt: int | None = None
     alerts: list[Mapping[str, Any]] = field(default_factory=list)
+    version: str | None = None
     at: dict[str, Millis] = field(default_factory=dict)
     seq: int = 0
 
@@ -42,6 +43,7 @@ class Board:
             self.worker, self.attempt = "not started" if row["desired"] == "stopped" else "waiting", None
         else:
             self.worker, self.attempt = attempt["state"], attempt["number"]
+        self.version = (attempt or row).get("version")
         self.at["worker"] = now if attempt is None else attempt["heartbeat_at"]
 
     def load_curve(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -78,6 +80,7 @@ class Board:
             case EventKind.ATTEMPT_STARTED | EventKind.ATTEMPT_READY:
                 state = "starting" if event.kind is EventKind.ATTEMPT_STARTED else "ready"
                 self.worker, self.attempt, self.at["worker"] = state, data["attempt"], event.at
+                self.version = data.get("version", self.version)
             case EventKind.ATTEMPT_FINISHED:
                 self.worker, self.attempt, self.at["worker"] = data["state"], data["attempt"], event.at
             case _:
@@ -111,7 +114,8 @@ class Board:
         known = self.orders.get(key)
         if known is not None and known["updated_at"] > row["updated_at"]:
             return
-        self.orders[key] = row
+        # An event does not say whose order it is; a new one is that of the worker that runs.
+        self.orders[key] = {"version": known.get("version") if known is not None else self.version, **row}
         while len(self.orders) > ORDERS:
             del self.orders[next(iter(self.orders))]
         self.at["orders"] = max(at, self.at.get("orders", 0))

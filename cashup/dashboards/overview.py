@@ -22,6 +22,7 @@ ORDER_COLUMNS = [
     {"key": "price", "label": "Price", "digits": 4},
     {"key": "spent", "label": "Value", "digits": 2},
     {"key": "state", "label": "State", "tones": STATES},
+    {"key": "version", "label": "Version"},
 ]
 ALERT_COLUMNS = [
     {"key": "severity", "label": "Severity", "tones": {"critical": "bad", "warning": "warn"}},
@@ -82,7 +83,8 @@ class Overview:
             self.equity.value, self.cash.value = board.equity, board.cash
             self.equity.note, self.equity.tone = _change(board.equity, self.start)
         self.worker.value, self.worker.tone = board.worker, TONES.get(board.worker, "")
-        self.worker.note = "" if board.attempt is None else f"attempt {board.attempt}"
+        notes = [f"attempt {board.attempt}"] if board.attempt is not None else []
+        self.worker.note = ", ".join(notes + ([f"version {board.version}"] if board.version else []))
         self.header.worker, self.header.tone = f"worker {board.worker}", TONES.get(board.worker, "")
         self.bar.value = str(board.bars) if board.bars else ""
         self.bar.note = "" if board.bar is None else f"last {_minute(board.bar)}"
@@ -127,6 +129,7 @@ def _order_row(order: Mapping[str, Any]) -> dict[str, str]:
         "price": order["average_price"] or "",
         "spent": order["spent"],
         "state": order["state"],
+        "version": order.get("version") or "",
     }
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from hashlib import sha256
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +11,16 @@ from cashup.errors import UsageError
 from cashup.markets.lake import Lake
 from cashup.research.checks.run import check
 from cashup.research.checks.verdict import Report
-from cashup.research.gate import Evidence, Gate, judge, read_thresholds
+from cashup.research.gate import Evidence, Gate, Thresholds, judge, read_thresholds
 from cashup.research.recording.record import NOT_RECORDED
 from cashup.research.replay import ReplayReport, replay_report
 from cashup.research.spec import RunSpec, run_spec
 from cashup.research.validating.validation import deflated_of
 from cashup.settings import load_settings
-from cashup.strategies.notebook import load_strategy, notebook_hash
-from cashup.strategies.registry import Run, Trial, environment_hash
+from cashup.strategies.notebook import load_strategy
+from cashup.strategies.registry import Run, Trial
 from cashup.strategies.strategy import Strategy
+from cashup.strategies.versions import PROMOTED, Version, freeze, unjudged
 
 if TYPE_CHECKING:
     from cashup.research.validating.walkforward import WalkForward
@@ -50,23 +48,34 @@ def gate(
     return judge(found, read_thresholds(None if thresholds is None else Path(thresholds)))
 
 
-def evidence_of(
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was found of a notebook: the evidence, the honesty checks in full, and the gate's criteria."""
+
+    evidence: Evidence
+    checks: Report
+    gate: Gate
+
+
+def judged_of(
     notebook: Path,
     params: Mapping[str, Any],
     spec: RunSpec,
     lake: Lake,
+    wanted: Thresholds,
     *,
     trials: Sequence[Trial] = (),
     walked: Run | None = None,
-) -> Evidence:
-    """Check, replay and judge the notebook with `params` on the bars that `spec` names.
+) -> Judged:
+    """Check, replay and judge the notebook with `params` on the bars that `spec` names, by the thresholds `wanted`.
 
     `trials` are all that the registry has counted for the notebook, `walked` is its newest walk-forward. Raises
     DataError, NotebookError or WorkFailed when the notebook cannot even be run.
     """
     report = replay_report(load_strategy(notebook, params), lake, spec)
     checked = check(notebook, params=dict(params), spec=spec)
-    return _evidence(report, checked, trials, {} if walked is None else walked.metrics)
+    found = _evidence(report, checked, trials, {} if walked is None else walked.metrics)
+    return Judged(found, checked, judge(found, wanted))
 
 
 def _evidence(report: ReplayReport, checked: Report, trials: Sequence[Trial], walked: Mapping[str, Any]) -> Evidence:
@@ -90,28 +99,14 @@ def _evidence(report: ReplayReport, checked: Report, trials: Sequence[Trial], wa
     )
 
 
-def freeze(
-    notebook: Path, params: Mapping[str, Any], spec: RunSpec, data_version: str, gate: Gate, folder: Path
-) -> str:
-    """Store the notebook with all it was judged on under `folder`; the version's id, a hash of that.
+def promote(notebook: Path, params: Mapping[str, Any], spec: RunSpec, judged: Judged, folder: Path) -> Version:
+    """Store the notebook with all it was judged on, and what came of that, under `folder` as a promoted version.
 
     A version is never changed: the same notebook, parameters, data and environment are the same version.
     """
-    made_of = {
-        "notebook": notebook.name,
-        "notebook_hash": notebook_hash(notebook),
-        "params": dict(params),
+    made_of = unjudged(notebook, params) | {
         "spec": {name: value for name, value in asdict(spec).items() if name not in NOT_RECORDED},
-        "data_version": data_version,
-        "lock_hash": environment_hash(),
+        "data_version": judged.evidence.data_version,
     }
-    version = sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
-    place = folder / version
-    if not place.is_dir():
-        partial = folder / f".{version}"
-        partial.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(notebook, partial / notebook.name)
-        text = json.dumps({"version": version, **made_of, "gate": gate.to_json()}, indent=1)
-        (partial / "version.json").write_text(text, encoding="utf-8")
-        partial.rename(place)
-    return version
+    findings = {"gate": judged.gate.to_json(), "checks": judged.checks.to_json()}
+    return freeze(notebook, made_of, folder, kind=PROMOTED, findings=findings)

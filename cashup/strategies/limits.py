@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from cashup.types import Millis
 
@@ -23,13 +23,19 @@ def _exact(value: object) -> object:
     return repr(value) if isinstance(value, float) else value
 
 
-Money = Annotated[Decimal, BeforeValidator(_money), Field(gt=0, max_digits=34)]
+# What an editor is told: it cannot know that a float would lose digits of money.
+_TEXT = {"type": "string", "pattern": r"^\+?\d+(\.\d+)?$"}
+_MONEY = {"anyOf": [_TEXT, {"type": "integer", "exclusiveMinimum": 0}]}
+_RATIO = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _TEXT]}
+_PART = {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 1}, _TEXT]}
+
+Money = Annotated[Decimal, BeforeValidator(_money), Field(gt=0, max_digits=34), WithJsonSchema(_MONEY)]
 """An amount of quote currency, written as text so that nothing of it is lost."""
 
-Ratio = Annotated[Decimal, BeforeValidator(_exact), Field(gt=0, max_digits=34)]
+Ratio = Annotated[Decimal, BeforeValidator(_exact), Field(gt=0, max_digits=34), WithJsonSchema(_RATIO)]
 """A fraction of something: 0.05 is five per cent. 0.05 and "0.05" are the same."""
 
-Part = Annotated[Ratio, Field(le=1)]
+Part = Annotated[Ratio, Field(le=1), WithJsonSchema(_PART)]
 """A ratio of at most 1."""
 
 Count = Annotated[int, Field(gt=0)]

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-import site
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +27,10 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import isoformat
-from cashup.errors import NotFound
+from cashup.errors import Conflict, NotFound
 from cashup.settings import project_root
 from cashup.storage.database import json_column, metadata, moment, transaction
+from cashup.strategies.versions import Version
 from cashup.types import Millis
 
 runs = Table(
@@ -63,6 +61,20 @@ trials = Table(
     json_column("metrics"),
 )
 """What a sweep or a walk-forward has tried. A row may be there before its run is: a sweep is recorded as it goes."""
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("notebook", Text, nullable=False),
+    Column("notebook_hash", Text, nullable=False),
+    json_column("params"),
+    Column("data_version", Text, nullable=False),
+    Column("lock_hash", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    moment("created"),
+)
+"""What has passed the gate. Its files are in the home; here is what they are known by, so that none can be forged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +116,6 @@ def notebook_name(path: Path) -> str:
 def new_run_id(now: Millis) -> str:
     """An id that sorts by time and is easy to say: `20250131-120000-4f9a1c`."""
     return f"{isoformat(now)[:19].replace('-', '').replace(':', '').replace('T', '-')}-{secrets.token_hex(3)}"
-
-
-def environment_hash() -> str:
-    """A hash of the name and version of every installed package: the environment that this result came from."""
-    folders = {Path(folder) for folder in [*sys.path, *site.getsitepackages()] if folder}
-    names = {found.name for folder in folders if folder.is_dir() for found in folder.glob("*.dist-info")}
-    python = ".".join(map(str, sys.version_info[:3]))
-    return sha256("\n".join([python, *sorted(names)]).encode()).hexdigest()
 
 
 async def record_run(database: AsyncEngine, run: Run) -> None:
@@ -185,6 +189,25 @@ async def trials_of_notebook(database: AsyncEngine, notebook: str) -> list[Trial
         tried = [Trial(**row._mapping) for row in swept]
         tried += [Trial(row.id, 0, row.notebook, row.notebook_hash, row.params, row.metrics) for row in single]
     return list({_key(trial): trial for trial in tried}.values())
+
+
+async def record_version(database: AsyncEngine, version: Version) -> None:
+    """Put a promoted version on record; one that is there stays as it is. Raises Conflict when its content differs."""
+    names = ("notebook", "notebook_hash", "params", "data_version", "lock_hash", "content_hash")
+    row = {"id": version.id, "created": version.created_at, **{name: version.document[name] for name in names}}
+    async with transaction(database) as connection:
+        await connection.execute(postgresql_insert(versions).values(row).on_conflict_do_nothing())
+    known = await version_on_record(database, version.id)
+    if known != version.content_hash:
+        raise Conflict(f"version {version.id} is on record with other findings; restore its folder from a backup")
+
+
+async def version_on_record(database: AsyncEngine, ident: str) -> str | None:
+    """The content hash of a promoted version; None when nothing of that id was ever promoted."""
+    async with database.connect() as connection:
+        return (
+            await connection.execute(select(versions.c.content_hash).where(versions.c.id == ident))
+        ).scalar_one_or_none()
 
 
 def _order(sort: str | None) -> list[UnaryExpression[Any]]:

@@ -21,6 +21,11 @@ A CashUp project: strategies in `notebooks/`, what runs live in `live/`.
     cashup check notebooks/my_idea.ipynb
     cashup lab
 """
+_DEPLOYMENT = """#:schema ./deployment.schema.json
+# What `cashup live up` keeps running: one file per deployment, named after it. No secret has a place here.
+notebook = "notebooks/first.ipynb" # relative to the folder that live/ lies in
+capital = "10000"                  # in quote currency; without an account it is paper money
+"""
 _IGNORED = ".cashup/\n.ipynb_checkpoints/\n__pycache__/\n"
 
 
@@ -50,9 +55,10 @@ def new_notebook(folder: Path, name: str, template: str) -> Path:
     return path
 
 
-def new_project(folder: Path) -> list[Path]:
+def new_project(folder: Path, schema: str) -> list[Path]:
     """Make `folder` a project: `notebooks/ live/ cashup.toml README.md .gitignore`. What was written.
 
+    `schema` is the JSON Schema of deployment files, as text; the first line of a deployment file names it.
     Raises Conflict when it is one already, UsageError when it is a file.
     """
     if folder.exists() and not folder.is_dir():
@@ -65,10 +71,13 @@ def new_project(folder: Path) -> list[Path]:
         "cashup.toml": "# Settings of this project; every one of them can also be set as CASHUP_<NAME>.\n",
         "README.md": _README.format(name=folder.resolve().name),
         ".gitignore": _IGNORED,
+        "live/first.toml": _DEPLOYMENT,
+        "live/deployment.schema.json": schema,
     }
-    written = [folder / name for name in files if not (folder / name).exists()]
-    for path in written:
-        path.write_text(files[path.name], encoding="utf-8")
+    missing = {folder / name: text for name, text in files.items() if not (folder / name).exists()}
+    for path, text in missing.items():
+        path.write_text(text, encoding="utf-8")
+    written = list(missing)
     first = folder / "notebooks" / "first.ipynb"
     if not first.exists():
         written.append(new_notebook(folder / "notebooks", "first", "target"))

@@ -24,6 +24,7 @@ from cashup.orders.journal import NOW
 from cashup.storage.database import transaction
 from cashup.storage.outbox import emit
 from cashup.strategies.conduct import conduct_of
+from cashup.strategies.registry import version_on_record
 from cashup.trading.engine import Engine
 from cashup.trading.funding import Funding
 from cashup.trading.tables import attempts, books, deployments, supervisor_leases
@@ -220,9 +221,10 @@ class Deployments:
             lost = update(attempts).where(unfinished)
             await connection.execute(lost.values(state="lost", finished_at=now, message=f"replaced by attempt {fence}"))
             row = {"deployment": name, "number": fence, "state": "starting", "started_at": now, "heartbeat_at": now}
+            row |= {"version": spec.get("version"), "notebook_hash": spec.get("notebook_hash")}
             await connection.execute(insert(attempts).values(row))
             await record(connection, at=now, subject=claims.subject, action="attempt.start", target=f"{name}/{fence}")
-            data = {"deployment": name, "attempt": fence}
+            data = {"deployment": name, "attempt": fence, "version": spec.get("version")}
             await self._emit(connection, name, EventKind.ATTEMPT_STARTED, data)
         self._emitted()
         token = self._tokens.issue(
@@ -234,9 +236,17 @@ class Deployments:
             attempt=fence,
             fence=fence,
         )
-        resources = conduct_of(spec).resources.model_dump()
-        work = {"notebook": spec["notebook"], "params": spec.get("params", {}), "resources": resources}
-        return {"attempt": fence, "fence": fence, "token": token, **work}
+        return {"attempt": fence, "fence": fence, "token": token, **await self._work(spec)}
+
+    async def _work(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """What the attempt's worker executes; `content_hash` is that of a promoted version, as it is on record."""
+        conduct = conduct_of(spec)
+        work: dict[str, Any] = {"notebook": spec["notebook"], "params": spec.get("params", {})}
+        work |= {"resources": conduct.resources.model_dump(), "live": conduct.mode == "live"}
+        if conduct.version is not None:
+            known = await version_on_record(self._database, conduct.version)
+            work |= {"version": conduct.version, "content_hash": known}
+        return work
 
     async def ready(self, name: str, number: int, bar: Millis | None) -> None:
         """The attempt's worker has its bars and waits for the next close; `bar` is its newest closed one."""

@@ -62,7 +62,7 @@ async def explain(engine: AsyncEngine, name: str) -> Row:
         ]
     steps.sort(key=lambda step: step.at)
     return {
-        "order": record.view(order),
+        "order": record.view(order) | {"version": asked["version"]},
         "summary": narration.order(order),
         "hashes": _hashes(asked, history),
         "latencies": _latencies(asked, history, traded),
@@ -87,9 +87,12 @@ async def _find(connection: AsyncConnection, name: str) -> Row:
 
 
 async def _asked(connection: AsyncConnection, order: Row) -> dict[str, Any]:
-    """The deployment, the attempt, and the intents about this order: the one that made it first."""
+    """The deployment, the attempts, and the intents about this order: the one that made it first.
+
+    `version` is what the attempt ran that made it, `versions` what each attempt ran that asked something about it.
+    """
     if order["deployment"] is None:
-        return {"deployment": None, "attempt": None, "intents": []}
+        return {"deployment": None, "attempt": None, "version": None, "versions": {}, "intents": []}
     name = order["deployment"]
     (deployment,) = await _rows(connection, select(deployments).where(deployments.c.name == name))
     made = intents.c.key == order["intent"]
@@ -99,9 +102,17 @@ async def _asked(connection: AsyncConnection, order: Row) -> dict[str, Any]:
     query = select(intents).where(intents.c.deployment == name, or_(made, about)).order_by(intents.c.number)
     found = await _rows(connection, query)
     fence = next((intent["fence"] for intent in found if intent["key"] == order["intent"]), 0)
-    one = select(attempts).where(attempts.c.deployment == name, attempts.c.number == fence)
-    attempt = await _rows(connection, one)
-    return {"deployment": deployment, "attempt": attempt[0] if attempt else None, "intents": found}
+    fences = {intent["fence"] for intent in found}
+    query = select(attempts).where(attempts.c.deployment == name, attempts.c.number.in_(fences))
+    known = {row["number"]: row for row in await _rows(connection, query)}
+    attempt = known.get(fence)
+    return {
+        "deployment": deployment,
+        "attempt": attempt,
+        "version": attempt["version"] if attempt else None,
+        "versions": {number: row["version"] for number, row in known.items()},
+        "intents": found,
+    }
 
 
 async def _rows(connection: AsyncConnection, query: Select[Any]) -> list[Row]:
@@ -121,9 +132,9 @@ def _request_steps(order: Row, asked: Mapping[str, Any]) -> Iterable[Step]:
             bar = {"open_time": intent["bar"], "timeframe": timeframe}
             yield Step(closed, "bar", narration.bar(intent["bar"], timeframe), bar)
         names = ("key", "kind", "fence", "body", "body_hash", "state", "expires_at", "finished_at")
-        yield Step(
-            intent["created_at"], "intent", narration.intent(intent, order), {name: intent[name] for name in names}
-        )
+        version = asked["versions"].get(intent["fence"])
+        detail = {name: intent[name] for name in names} | {"version": version}
+        yield Step(intent["created_at"], "intent", narration.intent(intent, order, version), detail)
         if mine and intent["plan"]:
             yield Step(intent["created_at"], "plan", narration.plan(intent["plan"], order["symbol"]), intent["plan"])
         for decision in intent["decisions"]:
@@ -207,11 +218,12 @@ def _shown(steps: Sequence[Step]) -> list[Row]:
 def _hashes(asked: Mapping[str, Any], history: Sequence[Row]) -> Row:
     """What the order came from and what was said, as SHA-256; None where there is none."""
     spec = asked["deployment"]["spec"] if asked["deployment"] else {}
+    attempt = asked["attempt"] or {}
     said = [row["detail"] for row in history if "request_sha256" in row["detail"]]
     first = asked["intents"][0] if asked["intents"] else None
     return {
-        "notebook": spec.get("notebook_hash"),
-        "version": spec.get("version"),
+        "notebook": attempt.get("notebook_hash"),
+        "version": asked["version"],
         "params": _sha256(spec["params"]) if spec.get("params") else None,
         "intent": first["body_hash"] if first else None,
         "requests": [detail["request_sha256"] for detail in said],

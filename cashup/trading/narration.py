@@ -33,14 +33,15 @@ def bar(open_time: Millis, timeframe: str | None) -> str:
     )
 
 
-def intent(row: Row, about: Row) -> str:
-    """What was asked for."""
+def intent(row: Row, about: Row, version: str | None = None) -> str:
+    """What was asked for; `version` is what the attempt ran that asked."""
     body = row["body"]
+    attempt = f"attempt {row['fence']} of {row['deployment']}{f' (version {version})' if version else ''}"
     if row["kind"] == "target":
         target = body["targets"].get(about["symbol"])
         wish = "keeps its last target" if target is None else f"asks for {target} of the equity"
-        return f"attempt {row['fence']} of {row['deployment']} {wish} in {about['symbol']}"
-    who = f"attempt {row['fence']} of {row['deployment']}" if row["fence"] else "somebody"
+        return f"{attempt} {wish} in {about['symbol']}"
+    who = attempt if row["fence"] else "somebody"
     words = ", ".join(f"{name} {value}" for name, value in body.items() if value is not None and name != "order")
     return f"{who} asks to {'place' if row['kind'] == 'order' else row['kind']} it{': ' if words else ''}{words}"
 

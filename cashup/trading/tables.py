@@ -48,12 +48,15 @@ attempts = Table(
     Column("exit_code", Integer),
     Column("message", Text, nullable=False, server_default=""),
     Column("output", Text),
+    Column("version", Text),
+    Column("notebook_hash", Text),
     moment("started_at"),
     moment("heartbeat_at"),
     moment("finished_at", nullable=True),
     CheckConstraint("state IN ('starting', 'ready', 'finished', 'failed', 'lost')", name="state"),
 )
-"""Each run of a deployment's notebook; `number` is also its fence. `bar` is the newest closed bar at readiness."""
+"""Each run of a deployment's notebook; `number` is also its fence. `bar` is the newest closed bar at readiness.
+`version` is the frozen notebook that it executes, `notebook_hash` that of its sources."""
 
 supervisor_leases = Table(
     "supervisor_leases",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.orders import record
 from cashup.orders.tables import account_leases, fills, orders
-from cashup.trading.tables import equity, ledger_entries
+from cashup.trading.tables import attempts, equity, intents, ledger_entries
 
 Row = dict[str, Any]
 
@@ -19,17 +19,29 @@ MOST = 100_000
 
 async def list_orders(engine: AsyncEngine, deployment: str | None = None, limit: int = MOST) -> list[Row]:
     """Orders, of one deployment or of all, oldest first."""
-    query = select(orders).order_by(orders.c.created_at.desc(), orders.c.client_order_id.desc()).limit(limit)
+    query = of_version().order_by(orders.c.created_at.desc(), orders.c.client_order_id.desc()).limit(limit)
     if deployment is not None:
         query = query.where(orders.c.deployment == deployment)
-    return [record.view(row) for row in reversed(await _rows(engine, query))]
+    return [_order(row) for row in reversed(await _rows(engine, query))]
 
 
 async def find_order(engine: AsyncEngine, order: str) -> Row | None:
     """One order by our id or the venue's; None when there is none, or the venue's id names several."""
-    query = select(orders).where(or_(orders.c.client_order_id == order, orders.c.exchange_order_id == order))
+    query = of_version().where(or_(orders.c.client_order_id == order, orders.c.exchange_order_id == order))
     found = await _rows(engine, query.limit(2))
-    return record.view(found[0]) if len(found) == 1 else None
+    return _order(found[0]) if len(found) == 1 else None
+
+
+def of_version() -> Select[Any]:
+    """Orders with the `version` and the `notebook_hash` of the attempt that asked for them; None of anybody else's."""
+    asked = and_(intents.c.deployment == orders.c.deployment, intents.c.key == orders.c.intent)
+    attempt = and_(attempts.c.deployment == intents.c.deployment, attempts.c.number == intents.c.fence)
+    joined = orders.outerjoin(intents, asked).outerjoin(attempts, attempt)
+    return select(orders, attempts.c.version, attempts.c.notebook_hash).select_from(joined)
+
+
+def _order(row: Row) -> Row:
+    return record.view(row) | {"version": row["version"]}
 
 
 async def list_fills(engine: AsyncEngine, deployment: str | None = None, limit: int = MOST) -> list[Row]:

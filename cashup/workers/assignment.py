@@ -16,6 +16,8 @@ class Assignment:
 
     `resources` is what its kernel may use at most (see `limits.apply`), `folder` where it works ("": the notebook's).
     `warm` is the home whose warm process forks the kernel; "" asks for an ordinary kernel, None for what settings say.
+    `version` is the id of what is executed, below the folder `versions`; without one it is the notebook itself.
+    `content_hash` is what the version's content is on record as, `live` is true where it trades real money.
     """
 
     gateway: str
@@ -29,6 +31,10 @@ class Assignment:
     warm: str | None = None
     resources: Mapping[str, int] = field(default_factory=dict)
     folder: str = ""
+    version: str = ""
+    versions: str = ""
+    content_hash: str = ""
+    live: bool = False
 
     def to_line(self) -> bytes:
         """The line, with the token in it: for a pipe, never for a file."""

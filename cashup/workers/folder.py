@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from cashup.strategies.versions import ABOUT
+
 _NOTEBOOKS = ".ipynb"
+_LEFT_OUT = {"__pycache__", ABOUT}
 
 
-def prepare(folder: Path, notebook: Path) -> Path:
-    """Make `folder` ready for a kernel of `notebook`: what lies beside the notebook can be read there by its name.
+def prepare(folder: Path, beside: Sequence[Path]) -> Path:
+    """Make `folder` ready for a kernel: what lies in the folders `beside` can be read there by its name.
 
-    What the kernel made there before stays, and goes before what lies beside the notebook under the same name.
+    The first one that has a name wins: the modules of a version go before the working copy's. What the kernel made
+    there before stays, and goes before all of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    beside = notebook.resolve().parent
     for link in folder.iterdir():
         if link.is_symlink():
             link.unlink()
-    for source in beside.iterdir():
+    for source in (source for one in beside if one.is_dir() for source in one.resolve().iterdir()):
         place = folder / source.name
         if _is_of_use(source, folder) and not place.exists():
             place.symlink_to(source)
@@ -25,5 +29,6 @@ def prepare(folder: Path, notebook: Path) -> Path:
 
 
 def _is_of_use(source: Path, folder: Path) -> bool:
-    """Not what is hidden, no other notebook, and not a home beside the notebook that holds this very folder."""
-    return not (source.name.startswith(".") or source.suffix == _NOTEBOOKS or folder.is_relative_to(source))
+    """Not what is hidden, no notebook, no compiled code, and not a home that holds this very folder."""
+    left_out = source.name in _LEFT_OUT or source.suffix == _NOTEBOOKS or source.name.startswith(".")
+    return not (left_out or folder.is_relative_to(source))

@@ -20,6 +20,7 @@ from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.context import Task
 from cashup.workers.engine import KERNEL_NAME
 from cashup.workers.folder import prepare
+from cashup.workers.frozen import notebook_of
 from cashup.workers.lean import load_papermill
 from cashup.workers.signals import StopSignals
 
@@ -94,14 +95,14 @@ def _execute(assignment: Assignment, signals: StopSignals) -> None:
 
     from cashup.strategies.notebook import check_parameters
 
-    notebook = Path(assignment.notebook)
+    notebook, working = notebook_of(assignment), Path(assignment.notebook).resolve().parent
     params = check_parameters(notebook, assignment.params)
     output = Path(assignment.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _token_pipe(assignment.token)
     resources = assignment.resources
     task = Task(assignment.gateway, assignment.deployment, assignment.attempt, descriptor, resources)
-    folder = prepare(Path(assignment.folder), notebook) if assignment.folder else notebook.resolve().parent
+    folder = prepare(Path(assignment.folder), [notebook.parent, working]) if assignment.folder else working
     try:
         papermill.execute_notebook(
             str(notebook.resolve()),

@@ -149,6 +149,10 @@ class Supervisor:
             output=str(self._home / "runs" / name / f"{attempt.number}.ipynb"),
             deadline=STOP_DEADLINE,
             resources=attempt.resources,
+            version=attempt.version,
+            versions=str(self._home / "versions"),
+            content_hash=attempt.content_hash,
+            live=attempt.live,
         )
         child = Child(assignment, self._home / "logs" / f"{name}.log")
         self._children[name] = child

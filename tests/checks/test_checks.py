@@ -17,9 +17,10 @@ from cashup.research.checks.glance import glance
 from cashup.research.checks.lookahead import check_lookahead
 from cashup.research.checks.parameters import check_parameters
 from cashup.research.checks.run import NAMES
-from cashup.research.checks.secrets import check_secrets, find_secrets
+from cashup.research.checks.secrets import check_secrets
 from cashup.research.checks.warmup import check_warmup
 from cashup.strategies.notebook import load_strategy
+from cashup.strategies.secrets import find_secrets
 from tests.checks.dishonest import LOOKING_AHEAD
 from tests.checks.honest import HONEST
 from tests.checks.subjects import END, PARAMETERS, hours, notebook, subject

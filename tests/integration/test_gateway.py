@@ -27,6 +27,7 @@ from cashup.types import Symbol
 BTC, ETH = Symbol("BTC/USDT"), Symbol("ETH/USDT")
 START, HOUR = 1_735_689_600_000, 3_600_000
 PAST, FUTURE = 30, 20
+VERSION, SOURCES = "0123456789ab", "ab" * 32
 
 
 def bars() -> Bars:
@@ -100,6 +101,7 @@ async def worker(api: Api, simulator: Simulator, keys: dict[str, str]) -> dict[s
     """A running deployment on the simulator, and its newest attempt."""
     await api.ok("POST", "/accounts", {"name": "demo", "mode": "sandbox", "base_url": simulator.url} | keys)
     spec = {"notebook": "x.ipynb", "account": "demo", "capital": "1000", "symbols": [BTC, ETH], "timeframe": "1h"}
+    spec |= {"version": VERSION, "notebook_hash": SOURCES}
     await api.ok("PUT", "/deployments/demo", spec)
     await api.ok("POST", "/deployments/demo/start")
     attempt: dict[str, Any] = await api.ok("POST", "/deployments/demo/attempts")
@@ -165,6 +167,7 @@ async def test_a_worker_gets_its_bars_and_its_orders_are_made(
     assert [event["kind"] for event in seen].count("order_changed") >= 2
     orders = await api.ok("GET", "/deployments/demo/orders")
     assert {order["symbol"] for order in orders} == {BTC, ETH}
+    assert {order["version"] for order in orders} == {VERSION}
     assert (await api.ok("GET", "/deployments/demo"))["state"] == "ready"
     await _shows_why(url, api)
     for connection in (socket, reader):
@@ -176,6 +179,13 @@ async def _shows_why(url: str, api: Api) -> None:
     order = (await api.ok("GET", "/deployments/demo/orders"))[0]
     story = await api.ok("GET", f"/orders/{order['client_order_id']}/explain")
     assert story["order"]["client_order_id"] == order["client_order_id"]
+    assert (story["order"]["version"], story["hashes"]["version"], story["hashes"]["notebook"]) == (
+        VERSION,
+        VERSION,
+        SOURCES,
+    )
+    assert any(f"attempt 1 of demo (version {VERSION}) asks for" in step["summary"] for step in story["steps"])
+    assert (await api.ok("GET", f"/orders/{order['client_order_id']}"))["version"] == VERSION
     assert {"bar", "intent", "plan", "risk", "request", "answer", "fill", "ledger"} <= {
         s["kind"] for s in story["steps"]
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,22 @@ def test_an_open_gate_stores_one_version_however_often(cashup: Cashup, home: Pat
     about = json.loads((folder / "version.json").read_text())
     assert about["gate"]["passed"]
     assert about["params"] == {}
+    assert {one["name"]: one["verdict"] for one in about["checks"]["checks"]}["lookahead"] == "passed"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o444}
+    shown = cashup("versions", "show", first, "--json").json
+    assert (shown["version"], shown["kind"], shown["content_hash"]) == (first, "promoted", about["content_hash"])
+    assert "passed      lookahead:" in cashup("versions", "show", first).out
 
     other = cashup("promote", notebook, "-p", "fast", 5, "--gate", gate, "--json").json["version"]
     assert other != first
     assert {path.name for path in (home / "versions").iterdir()} == {first, other}
+    (folder / "version.json").chmod(0o644)
+    (folder / "version.json").write_text(json.dumps(about | {"gate": {"passed": True, "criteria": []}}))
+    refused = cashup("versions", "show", first)
+    assert (refused.code, f"version {first} is not what was frozen" in sentence(refused)) == (1, True)
+    kinds = {row["version"]: row["kind"] for row in cashup("versions", "list", "--json").json["versions"]}
+    assert kinds == {other: "promoted", first: "TAMPERED"}
+    assert "TAMPERED" in cashup("versions", "list").out
 
 
 def test_a_gate_that_is_none_is_refused(cashup: Cashup, notebook: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from cashup.strategies.notebook import load_strategy
 from cashup.strategies.scaffold import templates
+from cashup.workers.deployment import read_folder
+from cashup.workers.schema import FILE, LINE, schema_text
 from tests.integration.commands import Cashup, sentence
 
 
@@ -16,6 +18,10 @@ def test_a_project_has_a_strategy_that_runs(cashup: Cashup, tmp_path: Path) -> N
     folder = tmp_path / "project"
     assert cashup("init", folder).code == 0
     assert {path.name for path in folder.iterdir()} >= {"notebooks", "live", "cashup.toml", "README.md", ".gitignore"}
+    (spec,) = read_folder(folder / "live").values()
+    assert (spec["account"], spec["mode"], spec["symbols"]) == ("paper-first", "paper", ["BTC/USDT"])
+    assert (folder / "live" / "first.toml").read_text().splitlines()[0] == LINE
+    assert (folder / "live" / FILE).read_text() == schema_text()
     assert cashup("data", "generate", "--symbol", "BTC/USDT", "--bars", 300).code == 0
     done = cashup("backtest", folder / "notebooks" / "first.ipynb", "--json")
     assert done.code == 0, done.err

@@ -10,8 +10,9 @@ from typing import Any
 from cashup.errors import WorkFailed
 from cashup.research.spec import RunSpec
 from cashup.settings import Settings
+from cashup.strategies.environment import environment_hash
 from cashup.strategies.notebook import notebook_hash, read_parameters
-from cashup.strategies.registry import Run, environment_hash, notebook_name
+from cashup.strategies.registry import Run, notebook_name
 from cashup.types import Millis
 
 NOT_RECORDED = ("result_path", "run_id", "mode")

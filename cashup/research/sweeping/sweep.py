@@ -35,8 +35,9 @@ from cashup.research.sweeping.ticker import Progress, watched
 from cashup.research.sweeping.triallog import TABLE, TrialLog, store
 from cashup.settings import load_settings
 from cashup.strategies.bars import Bars
+from cashup.strategies.environment import environment_hash
 from cashup.strategies.notebook import check_parameters, notebook_hash
-from cashup.strategies.registry import Run, environment_hash, new_run_id
+from cashup.strategies.registry import Run, new_run_id
 from cashup.strategies.strategy import Strategy
 from cashup.strategies.symbols import did_you_mean
 from cashup.types import Millis

@@ -17,6 +17,7 @@ from aiohttp import WSMsgType, web
 HOUR = 3_600_000
 FIRST = 1_735_689_600_000  # 2025-01-01
 TOKEN = "test-token"
+ADMIN_TOKEN = "planted-admin-token"
 
 CONTRACT = [
     ("parameters", 'symbols = ["ETH/USDT"]\ntimeframe = "1h"\nfast = 2\nslow = 4'),
@@ -49,6 +50,7 @@ class Scripted:
         self.listed: dict[str, int] = {}
         self.deployments: dict[str, dict[str, Any]] = {}
         self.attempts: dict[str, list[dict[str, Any]]] = {}
+        self.accounts: list[dict[str, Any]] = [{"name": "demo"}]
         self.holder: str | None = None
         self.intents: list[dict[str, Any]] = []
         self.messages: list[dict[str, Any]] = []
@@ -164,7 +166,7 @@ class Scripted:
         return web.json_response({})
 
     async def _accounts(self, request: web.Request) -> web.Response:
-        return web.json_response([{"name": "demo"}])
+        return web.json_response(self.accounts)
 
     async def _list(self, request: web.Request) -> web.Response:
         return web.json_response([self._view(name) for name in self.deployments])
@@ -202,7 +204,7 @@ class Scripted:
         row = self.deployments[name]
         row["fence"] += 1
         self.attempts[name].append({"number": row["fence"], "state": "starting"})
-        work = {"token": TOKEN, "notebook": row["spec"]["notebook"], "params": row["spec"]["params"]}
+        work = {"token": TOKEN, **{name: row["spec"].get(name) for name in ("notebook", "params", "version")}}
         return web.json_response({"attempt": row["fence"], "fence": row["fence"], **work}, status=201)
 
     async def _report(self, request: web.Request) -> web.Response:
@@ -223,7 +225,7 @@ class Scripted:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         first = await socket.receive_json()
-        if first != {"type": "auth", "token": TOKEN}:
+        if first not in [{"type": "auth", "token": token} for token in (TOKEN, ADMIN_TOKEN)]:
             await socket.close(code=4401, message=b"expired")
             return socket
         await socket.send_json({"type": "welcome"})

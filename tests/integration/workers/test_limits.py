@@ -118,7 +118,7 @@ def test_its_own_folder_shows_what_lies_beside_the_notebook(notebook: Callable[.
     (beside / "prices.csv").write_text("1,2,")
     (beside / ".secret").write_text("x")
     home = beside / "home"
-    folder = prepare(home / "work" / "demo", path)
+    folder = prepare(home / "work" / "demo", [beside])
     execute(path, {}, cwd=str(folder))
     assert (folder / "mine.txt").read_text() == "1,2,a neighbour"
     assert not (beside / "mine.txt").exists()
@@ -128,6 +128,6 @@ def test_its_own_folder_shows_what_lies_beside_the_notebook(notebook: Callable[.
         "prices.csv",
     ]
     (beside / "prices.csv").unlink()
-    prepare(folder, path)
+    prepare(folder, [beside])
     assert not (folder / "prices.csv").is_symlink()
     assert (folder / "mine.txt").exists()

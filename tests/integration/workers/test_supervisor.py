@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from .conftest import CONTRACT, TOKEN, Scripted, write_notebook
+from .conftest import ADMIN_TOKEN, CONTRACT, TOKEN, Scripted, write_notebook
 
 DEPLOYMENT = """
 notebook = "sma.ipynb"
@@ -36,7 +36,7 @@ class Command:
         env |= {
             "CASHUP_HOME": str(folder / "home"),
             "CASHUP_GATEWAY_URL": gateway.url,
-            "CASHUP_TOKEN": "planted-admin-token",
+            "CASHUP_TOKEN": ADMIN_TOKEN,
             "CASHUP_DATABASE_URL": "postgresql://planted-secret@localhost/nowhere",
         }
         self.process = subprocess.Popen(
@@ -325,7 +325,8 @@ def test_ps_prints_what_the_gateway_says(cashup: Callable[..., Command], gateway
     cashup("live", "up", "--detach").end()
     table = cashup("live", "ps")
     assert table.process.stdout is not None
-    assert table.process.stdout.read().splitlines()[1].split() == ["demo", "demo", "running", "never", "started"]
+    words = table.process.stdout.read().splitlines()[1].split()
+    assert words == ["demo", "demo", gateway.deployments["demo"]["spec"]["version"], "running", "never", "started"]
     command = cashup("live", "ps", "--json")
     assert command.process.stdout is not None
     rows = json.loads(command.process.stdout.read())
