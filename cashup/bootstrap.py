@@ -20,12 +20,12 @@ from cashup.exchanges.limiter import Limiter
 from cashup.exchanges.shares import RedisShares
 from cashup.markets.feed import Feed
 from cashup.monitoring.lag import LoopLag
-from cashup.monitoring.logging import redact_text
 from cashup.monitoring.tasks import begin, end
 from cashup.notifications.alerts import Alerts
 from cashup.orders.lease import Holder
 from cashup.paper.book import Book
 from cashup.paper.exchange import LivePaper
+from cashup.redaction import redact_text
 from cashup.settings import Settings
 from cashup.storage import schema
 from cashup.storage.database import check_safety, create_engine
@@ -143,6 +143,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             first_password=await people.ensure_admin(),
         )
         await engine.start()
+        await gateway.deployments.absent()
         yield gateway
 
 

@@ -21,6 +21,7 @@ from cashup.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    Outdated,
     Unauthenticated,
     Unavailable,
     UsageError,
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 """One JSON object as the API shows it."""
+
+PROTOCOL = 1
+"""What workers and gateway say to each other over the WebSocket, by number: it grows when an old worker would be wrong.
+
+The gateway names its own in the welcome; a worker that speaks another one ends, and its supervisor starts a new one.
+"""
 
 BAD_TOKEN = 4401
 """The close code of a WebSocket whose token is not good (any more)."""
@@ -292,9 +299,9 @@ class Client:
         """How far that is."""
         return cast(Row, self._call("GET", f"/deployments/{quote(deployment)}/flatten"))
 
-    def new_attempt(self, name: str) -> Attempt:
-        """Begin an attempt; older ones of the same deployment lose their fence."""
-        row = cast(Row, self._call("POST", f"/deployments/{quote(name)}/attempts"))
+    def new_attempt(self, name: str, place: Mapping[str, str] | None = None) -> Attempt:
+        """Begin an attempt; older ones of the deployment lose their fence. `place` (host, boot) is where it runs."""
+        row = cast(Row, self._call("POST", f"/deployments/{quote(name)}/attempts", place))
         about = {name: row[name] for name in ("resources", "version", "content_hash", "live") if row.get(name)}
         return Attempt(row["attempt"], row["fence"], row["token"], row["notebook"], row["params"], **about)
 
@@ -303,18 +310,26 @@ class Client:
         self._call("POST", f"/deployments/{quote(name)}/attempts/{attempt}/heartbeat")
 
     def finish(
-        self, name: str, attempt: int, *, state: str, exit_code: int, message: str, output: str, give_up: bool = False
-    ) -> None:
+        self,
+        name: str,
+        attempt: int,
+        *,
+        state: str,
+        reason: str,
+        exit_code: int | None,
+        message: str,
+        output: str | None = None,
+    ) -> Row:
         """Record how an attempt ended; `output` is the path of the executed notebook.
 
-        With `give_up` nobody starts it again: the deployment is stopped and an alert is raised.
+        What follows: `verdict` (`stopped`, `again`, `given_up`), `again_in` in ms and `deaths`.
         """
-        body = {"state": state, "exit_code": exit_code, "message": message, "output": output, "give_up": give_up}
-        self._call("POST", f"/deployments/{quote(name)}/attempts/{attempt}/finish", body)
+        body = {"state": state, "reason": reason, "exit_code": exit_code, "message": message, "output": output}
+        return cast(Row, self._call("POST", f"/deployments/{quote(name)}/attempts/{attempt}/finish", body))
 
-    def lease(self, holder: str) -> Row:
+    def lease(self, holder: str, place: Mapping[str, str] | None = None) -> Row:
         """Take or renew the supervisor's lease; raises Conflict when another holds it."""
-        return cast(Row, self._call("POST", "/supervisor/lease", {"holder": holder}))
+        return cast(Row, self._call("POST", "/supervisor/lease", {"holder": holder, "place": place}))
 
     def release_lease(self, holder: str) -> None:
         """Give the supervisor's lease back."""
@@ -466,6 +481,14 @@ class Socket:
             await connection.close()
             raise
         return socket
+
+    def require_protocol(self) -> None:
+        """Raises Outdated when the gateway speaks another protocol than this process."""
+        spoken = self.welcome.get("protocol", PROTOCOL)
+        if spoken != PROTOCOL:
+            raise Outdated(
+                f"the gateway speaks protocol {spoken} and this worker {PROTOCOL}; it ends, and a new one is started"
+            )
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send one message; raises Unavailable when the connection is gone."""

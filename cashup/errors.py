@@ -12,6 +12,7 @@
     ├── TooManyRequests              slow down; the message says for how long
     │   └── IntentQuotaExceeded      a deployment floods; its worker sends the intent again a little later
     ├── Unavailable                  a part that is needed is not there now (database, gateway, port)
+    ├── Outdated                     this process and the gateway speak different protocols
     ├── StorageError                 the database cannot be trusted with orders, or its schema is wrong
     ├── IntegrityError               an invariant broke: stop rather than trade wrongly
     ├── WorkFailed                   the work itself failed: a strategy raised, a check did not pass
@@ -108,6 +109,13 @@ class Unavailable(CashUpError):
 
     code = "unavailable"
     status = 503
+
+
+class Outdated(CashUpError):
+    """This process and the gateway are of different versions and do not understand each other any more."""
+
+    code = "outdated"
+    status = 409
 
 
 class StorageError(CashUpError):

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     simulator_port: int = Field(8703, description="the simulator's port")
     gateway_url: str | None = Field(None, description="where clients find the gateway; default from host and port")
     warm: bool = Field(True, description="fork kernels and backtests from a process that has everything imported")
+    run_days: int = Field(400, ge=1, description="how many days the executed notebooks of live runs are kept")
     token: SecretStr | None = Field(None, description="an access token, instead of the saved login")
 
     @classmethod

@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cashup"
 
 FLOORS = [
-    {"types", "events", "errors", "clock"},
+    {"types", "events", "errors", "clock", "redaction"},
     {"settings", "client"},
     {"storage", "exchanges"},
     {"orders", "strategies", "users", "config", "monitoring", "notifications"},

@@ -13,9 +13,11 @@ from cashup.api.answers import Rows
 from cashup.api.modes import account_of, require_live_allowed
 from cashup.errors import NotFound
 from cashup.strategies.conduct import Conduct, conduct_of
+from cashup.strategies.endings import Reason
 from cashup.strategies.limits import Limits, Protection
 from cashup.trading import views
 from cashup.trading.deployments import Spec
+from cashup.trading.endings import Place
 from cashup.trading.halts import Scope
 from cashup.trading.profit import profit_of, valued_positions
 from cashup.types import Mode
@@ -78,15 +80,25 @@ class FinishBody(BaseModel):
     exit_code: StrictInt | None = Field(None, ge=-(2**31), lt=2**31)
     message: str = Field("", max_length=10_000)
     output: str | None = Field(None, max_length=4096)
-    give_up: StrictBool = Field(False, description="nobody starts it again: it is stopped, and an alert is raised")
+    reason: Reason = Field(Reason.STOPPED, description="why it ended")
+
+
+class PlaceBody(BaseModel):
+    """Where a worker will run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    host: str = Field(min_length=1, max_length=255, description="the machine's name")
+    boot: str = Field(min_length=1, max_length=64, description="an id that is new with each start of the machine")
 
 
 class LeaseBody(BaseModel):
-    """Who wants to start workers."""
+    """Who wants to start workers, and where."""
 
     model_config = ConfigDict(extra="forbid")
 
     holder: str = Field(min_length=1, max_length=200)
+    place: PlaceBody | None = None
 
 
 @router.get("/deployments", tags=_TRADING)
@@ -132,7 +144,7 @@ async def start_deployment(
 
 @router.post("/deployments/{name}/stop", tags=_TRADING)
 async def stop_deployment(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
-    """Wish it to stop; what it holds stays as it is."""
+    """Wish it to stop; its `on_exit` says what becomes of its orders and positions."""
     await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     return await gateway.deployments.stop(name, by=claims.subject)
 
@@ -197,10 +209,12 @@ async def deployment_equity(name: str, claims: DeploymentReader, gateway: Gatewa
 
 
 @router.post("/deployments/{name}/attempts", tags=_STRATEGY, status_code=201)
-async def new_attempt(name: str, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+async def new_attempt(
+    name: str, claims: Trader, gateway: GatewayParts, place: PlaceBody | None = None
+) -> dict[str, Any]:
     """Begin an attempt: older ones lose, and the token in the answer is for the new one's worker alone."""
     await require_own(claims, gateway, Scope.DEPLOYMENT, name)
-    return await gateway.deployments.new_attempt(name, claims)
+    return await gateway.deployments.new_attempt(name, claims, _place(place))
 
 
 @router.post("/deployments/{name}/attempts/{number}/heartbeat", tags=_STRATEGY, status_code=204)
@@ -210,17 +224,24 @@ async def heartbeat(name: str, number: int, claims: Trader, gateway: GatewayPart
     await gateway.deployments.heartbeat(name, number)
 
 
-@router.post("/deployments/{name}/attempts/{number}/finish", tags=_STRATEGY, status_code=204)
-async def finish_attempt(name: str, number: int, body: FinishBody, claims: Trader, gateway: GatewayParts) -> None:
-    """Record how an attempt ended."""
+@router.post("/deployments/{name}/attempts/{number}/finish", tags=_STRATEGY)
+async def finish_attempt(
+    name: str, number: int, body: FinishBody, claims: Trader, gateway: GatewayParts
+) -> dict[str, Any]:
+    """Record how an attempt ended; what follows: `stopped`, `again` in so many ms, or `given_up`."""
     await require_own(claims, gateway, Scope.DEPLOYMENT, name)
-    await gateway.deployments.finish(name, number, **body.model_dump())
+    return await gateway.deployments.finish(name, number, **body.model_dump())
+
+
+def _place(body: PlaceBody | None) -> Place | None:
+    return None if body is None else Place(body.host, body.boot)
 
 
 @router.post("/supervisor/lease", tags=_STRATEGY)
 async def take_supervision(body: LeaseBody, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """Take or renew the right to start workers; 409 while another supervisor has it."""
-    return {"holder": body.holder, "expires": await gateway.deployments.take_supervision(body.holder)}
+    expires = await gateway.deployments.take_supervision(body.holder, _place(body.place))
+    return {"holder": body.holder, "expires": expires}
 
 
 @router.delete("/supervisor/lease", tags=_STRATEGY, status_code=204)

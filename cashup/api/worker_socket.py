@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from cashup.api.arrears import Arrears
 from cashup.bootstrap import Gateway
 from cashup.errors import CashUpError, Unavailable, UsageError
 from cashup.events import Event, EventKind
@@ -39,18 +40,28 @@ class WorkerSocket:
         self._expires = claims.expires_at
         self._stopped = False
         self._subscribed = False
+        self._paused = False
         self._priced: set[Symbol] = set()
+        self._arrears = Arrears(gateway.deployments, self._deployment, self._attempt, gateway.clock)
 
     async def start(self) -> None:
         """Tell a worker at once when it is not wanted (any more)."""
         await self._check()
+        await self._arrears.forget()
+
+    async def leave(self) -> None:
+        """The connection is gone."""
+        if not self._stopped:
+            await self._gateway.deployments.present(self._deployment, self._attempt, here=False)
 
     async def answer(self, frame: Mapping[str, Any]) -> bool:
         """Do what `frame` asks for; False when it is nothing a worker may ask for."""
         if frame["type"] not in FRAMES:
             return False
         if frame["type"] == "intent":
+            self._arrears.arrived(frame.get("bar"))
             await self._intent(frame, self._submit(frame))
+            await self._arrears.decided()
         elif frame["type"] in _COMMANDS:
             await self._intent(frame, self._command(frame))
         elif frame["type"] == "bars.subscribe":
@@ -85,6 +96,11 @@ class WorkerSocket:
 
     async def _check(self) -> None:
         status = await self._gateway.deployments.status(self._deployment)
+        self._paused = status.desired == "paused"
+        if self._paused:
+            await self._arrears.forget()
+        if status.away and status.fence == self._fence:
+            await self._gateway.deployments.present(self._deployment, self._attempt, here=True)
         if status.fence != self._fence:
             await self._stop("a newer attempt works for this deployment")
         elif status.desired == "stopped":
@@ -129,6 +145,7 @@ class WorkerSocket:
         bars = await LiveBars.open(self._gateway.feed, account.venue, symbols, timeframe, outer=outer)
         history = await bars.history(count)
         self._subscribed = True
+        self._arrears.excuse(count - 1 - len(history))
         await self._send(
             {
                 "type": "bars.history",
@@ -142,6 +159,8 @@ class WorkerSocket:
     async def _follow(self, bars: LiveBars, symbols: Sequence[Symbol]) -> None:
         async for bar in bars.follow():
             await self._send(_bar_frame(bar, symbols))
+            if not self._paused:
+                await self._arrears.sent(bar.time)
 
 
 def _place(frame: Mapping[str, Any]) -> Place:

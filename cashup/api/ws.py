@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -17,9 +18,10 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from cashup.api import worker_socket
 from cashup.api.worker_socket import WorkerSocket
 from cashup.bootstrap import Gateway
+from cashup.client import PROTOCOL
 from cashup.errors import CashUpError, Unauthenticated, UsageError
 from cashup.events import Event
-from cashup.storage.database import dump_json
+from cashup.storage.database import DATABASE_ERRORS, dump_json
 from cashup.users.tokens import Audience, Claims
 
 router = APIRouter()
@@ -43,6 +45,7 @@ async def ws(socket: WebSocket) -> None:
     """Serve one connection until either side ends it."""
     gateway: Gateway = socket.app.state.gateway
     await socket.accept()
+    connection: Connection | None = None
     try:
         claims = await _authenticate(gateway, socket)
         async with asyncio.TaskGroup() as tasks:
@@ -55,6 +58,9 @@ async def ws(socket: WebSocket) -> None:
         await _refuse(socket, _first(group))
     except* (RuntimeError, OSError) as group:
         log.warning("connection broke", error=str(_first(group)))
+    finally:
+        if connection is not None:
+            await connection.leave()
 
 
 async def _authenticate(gateway: Gateway, socket: WebSocket) -> Claims:
@@ -81,7 +87,8 @@ class Connection:
 
     async def serve(self) -> None:
         """Welcome the client and answer its frames until it leaves."""
-        await self.send({"type": "welcome", "subject": self._claims.subject, "audience": self._claims.audience.value})
+        about = {"subject": self._claims.subject, "audience": self._claims.audience.value}
+        await self.send({"type": "welcome", "protocol": PROTOCOL, **about})
         self.spawn(self._watch_session())
         if self._worker is not None:
             await self._worker.start()
@@ -102,6 +109,12 @@ class Connection:
         """End everything that runs for this connection."""
         for task in self._running:
             task.cancel()
+
+    async def leave(self) -> None:
+        """Remember that a worker is away; when that fails, the gateway that comes next does."""
+        if self._worker is not None:
+            with suppress(*DATABASE_ERRORS, OSError, TimeoutError):
+                await self._worker.leave()
 
     async def send(self, frame: Mapping[str, Any]) -> None:
         """Send one frame; waits while the client does not read."""

@@ -122,7 +122,8 @@ def ps(as_json: Json = False) -> None:
         return
     from cashup.cli.table import print_table
 
-    header = ["deployment", "account", "version", "shall be", "is", "attempt", "last decided bar", "message"]
+    header = ["deployment", "account", "version", "shall be", "is", "attempt", "restarts", "reason"]
+    header += ["last decided bar", "message"]
     print_table(header, [_line(row) for row in rows])
 
 
@@ -179,36 +180,21 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", help="how many lines of the past")] = 100,
 ) -> None:
     """What the workers of a deployment wrote."""
+    import time
+
     from cashup.errors import NotFound
     from cashup.settings import load_settings
+    from cashup.workers.log import Follower, tail
 
     path = load_settings().home_path / "logs" / f"{name}.log"
     if not path.is_file():
         raise NotFound(f"{name} has no log at {path}; was it ever started on this machine?")
-    with path.open(encoding="utf-8", errors="replace") as file:
-        from collections import deque
-
-        for line in deque(file, maxlen=lines):
-            sys.stdout.write(line)
+    follower = Follower(path) if follow else None
+    sys.stdout.writelines(tail(path, lines))
+    sys.stdout.flush()
+    while follower is not None:
+        sys.stdout.write(follower.read())
         sys.stdout.flush()
-        if follow:
-            _follow(path, file.tell())
-
-
-def _follow(path: Path, position: int) -> None:
-    """Print what is appended to `path`, which is replaced when it has grown too long."""
-    import time
-
-    while True:
-        size = path.stat().st_size if path.exists() else 0
-        if size < position:
-            position = 0
-        if size > position:
-            with path.open(encoding="utf-8", errors="replace") as file:
-                file.seek(position)
-                sys.stdout.write(file.read())
-                sys.stdout.flush()
-                position = file.tell()
         time.sleep(0.2)
 
 
@@ -223,6 +209,8 @@ def _line(row: Row) -> list[str]:
         row["desired"],
         row["state"] or "never started",
         str(attempt["number"]) if attempt else "",
+        str(row["restarts"]["deaths"] or ""),
+        row["reason"] or "",
         isoformat(decided) if decided is not None else "",
         row["message"],
     ]
@@ -253,7 +241,7 @@ def _supervisor(client: Client) -> Any:
     from cashup.settings import load_settings
     from cashup.workers.supervisor import Supervisor
 
-    return Supervisor(client, load_settings().home_path, _say)
+    return Supervisor(client, load_settings(), _say)
 
 
 def _say(line: str) -> None:

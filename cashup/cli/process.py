@@ -32,8 +32,8 @@ class Process:
     def __init__(self, name: str, arguments: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.log = log
-        self._arguments = [sys.executable, "-P", "-m", "cashup", *arguments]
-        self._env = dict(os.environ | (env or {}))
+        self.arguments = [sys.executable, "-P", "-m", "cashup", *arguments]
+        self.env = dict(os.environ | (env or {}))
         self._process: subprocess.Popen[bytes] | None = None
         self.ready: dict[str, Any] = {}
 
@@ -45,8 +45,8 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._arguments,
-                env=self._env,
+                self.arguments,
+                env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if announces else log,
                 stderr=log,

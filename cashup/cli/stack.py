@@ -72,7 +72,7 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}"
         self.admin_password = ""
         self.venue_url = ""
-        self._env = {
+        self.env = {
             "CASHUP_HOME": str(home),
             "CASHUP_PORT": str(self.port),
             "CASHUP_GATEWAY_URL": self.url,
@@ -121,7 +121,7 @@ class Stack:
         save_token(Settings(home=self.home, gateway_url=self.url), token)
 
     def _process(self, name: str, arguments: Sequence[str]) -> Process:
-        return Process(name, arguments, log=self.home / "logs" / f"{name}.log", env=self._env)
+        return Process(name, arguments, log=self.home / "logs" / f"{name}.log", env=self.env)
 
     def _simulator_arguments(self) -> list[str]:
         market = self.market
@@ -154,6 +154,10 @@ class Stack:
         freeze_spec(spec, versions)
         self.client.put_deployment(name, spec)
         self.client.start(name)
+        self.supervise()
+
+    def supervise(self) -> None:
+        """Start the supervisor, unless it was started before."""
         if self.supervisor.exit_code is None and not self.supervisor.started:
             self._exit.callback(self.supervisor.stop)
             self.supervisor.start(announces=False)

@@ -10,20 +10,12 @@ from typing import Any, TextIO
 
 import structlog
 
-MASK = "***"
+from cashup.redaction import MASK, redact_text
 
 _SECRET_NAMES = re.compile(
     r"(^|[_-])(key|sign|signature|secret|password|passphrase|token|authorization|cookie|jwt|kek|dsn)s?$"
     r"|api_?key|database_url|redis_url",
     re.IGNORECASE,
-)
-_SECRET_TEXT = (
-    re.compile(r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]+"),  # a JWT
-    re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),  # user:password in an address
-    re.compile(r"(?i)(?<=bearer )\S+"),
-    re.compile(
-        r"(?i)((?:KEY|SIGN|signature|api_?key|secret|password|authorization|token)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}&]+"
-    ),
 )
 _PUBLIC_NAMES = frozenset({"intent_key", "dedupe_key"})
 """Names that look secret and are not."""
@@ -79,10 +71,3 @@ def _clean(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_clean("", inner) for inner in value]
     return value
-
-
-def redact_text(text: str) -> str:
-    """`text` without tokens, passwords in addresses, and `KEY=…` pairs."""
-    for pattern in _SECRET_TEXT:
-        text = pattern.sub(lambda found: (found.group(1) if found.lastindex else "") + MASK, text)
-    return text

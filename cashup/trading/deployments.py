@@ -12,21 +12,23 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cashup.clock import Clock
 from cashup.errors import Conflict, DeploymentError, NotFound
 from cashup.events import EventKind
-from cashup.notifications.alerts import GIVEN_UP, Alert, Severity, raise_alert
 from cashup.orders.journal import NOW
 from cashup.storage.database import transaction
 from cashup.storage.outbox import emit
 from cashup.strategies.conduct import conduct_of
+from cashup.strategies.endings import Reason
 from cashup.strategies.registry import version_on_record
+from cashup.trading.endings import Place, begin_exit, end_exit, lose_rebooted, settle
 from cashup.trading.engine import Engine
 from cashup.trading.funding import Funding
+from cashup.trading.standing import shown, view
 from cashup.trading.tables import attempts, books, deployments, supervisor_leases
 from cashup.types import Millis
 from cashup.users.audit import record
@@ -49,7 +51,8 @@ class Status:
 
     `decided` is the last bar that has an intent; before the first one, the newest bar when a worker was first ready, so
     that the bar that closed while that worker died is decided all the same. None: no worker was ever ready. Attempts
-    with a number up to `renew` shall end: a restart was asked for.
+    with a number up to `renew` shall end: a restart was asked for. The newest attempt is `away` when it is not known to
+    be connected.
     """
 
     account: str
@@ -57,6 +60,7 @@ class Status:
     fence: int
     renew: int
     decided: Millis | None
+    away: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +99,17 @@ class Deployments:
     async def all(self) -> list[dict[str, Any]]:
         """Every deployment with its newest attempt, by name."""
         async with self._database.connect() as connection:
-            return [_view(dict(row)) for row in (await connection.execute(_query())).mappings()]
+            now = self._clock.now()
+            return [view(dict(row), now) for row in (await connection.execute(shown(now))).mappings()]
 
     async def get(self, name: str) -> dict[str, Any]:
         """One deployment; raises NotFound."""
+        now = self._clock.now()
         async with self._database.connect() as connection:
-            row = (await connection.execute(_query().where(deployments.c.name == name))).mappings().first()
+            row = (await connection.execute(shown(now).where(deployments.c.name == name))).mappings().first()
         if row is None:
             raise _unknown(name)
-        return _view(dict(row))
+        return view(dict(row), now)
 
     async def exists(self, name: str) -> bool:
         """True when there is a deployment with this name."""
@@ -116,8 +122,11 @@ class Deployments:
         """What is wished of the deployment and how far it is; raises NotFound."""
         first_ready = select(func.min(attempts.c.bar)).where(attempts.c.deployment == name).scalar_subquery()
         decided = func.coalesce(books.c.decided, first_ready).label("decided")
+        newest = (attempts.c.deployment == name) & (attempts.c.number == deployments.c.fence)
+        away = select(attempts.c.away_since).where(newest).scalar_subquery().is_not(None).label("away")
+        columns = [deployments.c[key] for key in ("account", "desired", "fence", "renew")]
         query = (
-            select(deployments.c.account, deployments.c.desired, deployments.c.fence, deployments.c.renew, decided)
+            select(*columns, decided, away)
             .outerjoin(books, books.c.deployment == deployments.c.name)
             .where(deployments.c.name == name)
         )
@@ -125,7 +134,7 @@ class Deployments:
             row = (await connection.execute(query)).first()
         if row is None:
             raise _unknown(name)
-        return Status(row.account, row.desired, row.fence, row.renew, row.decided)
+        return Status(row.account, row.desired, row.fence, row.renew, row.decided, row.away)
 
     async def put(self, name: str, spec: Spec, *, by: str) -> dict[str, Any]:
         """Store what shall run. A running deployment gets capital and limits at once, the rest with its next attempt.
@@ -164,8 +173,10 @@ class Deployments:
         return await self._wish(name, "start", by, desired="running")
 
     async def stop(self, name: str, *, by: str) -> dict[str, Any]:
-        """Wish the deployment to stop; what it holds stays as it is."""
-        return await self._wish(name, "stop", by, desired="stopped")
+        """Wish the deployment to stop; its `on_exit` says what becomes of its orders and positions."""
+        stopped = await self._wish(name, "stop", by, desired="stopped")
+        self._engine.sweep()
+        return stopped
 
     async def pause(self, name: str, *, by: str) -> dict[str, Any]:
         """Wish its worker to follow the bars and decide nothing. Raises Conflict when it is stopped."""
@@ -191,24 +202,36 @@ class Deployments:
         if unless_stopped:
             which &= deployments.c.desired != "stopped"
         async with transaction(self._database) as connection:
-            wished = update(deployments).where(which).values(updated_at=now, **values)
-            if (await connection.execute(wished)).rowcount == 0:
+            was = await connection.execute(select(deployments.c.desired).where(which).with_for_update())
+            before = was.scalar_one_or_none()
+            if before is None:
                 raise Conflict(f"{name} is stopped; start it with `cashup live start {name}`")
+            wished = values.get("desired")
+            if verb == "start":
+                values["started_at"] = now
+                await end_exit(connection, name, by=by, now=now)
+            elif wished == "stopped" and before != "stopped":
+                await begin_exit(connection, name, f"stopped by {by}", now)
+            await connection.execute(update(deployments).where(which).values(updated_at=now, **values))
             await record(connection, at=now, subject=by, action=f"deployment.{verb}", target=name)
             await self._changed(connection, name)
         self._emitted()
         return await self.get(name)
 
     async def _changed(self, connection: AsyncConnection, name: str) -> None:
-        row = (await connection.execute(_query().where(deployments.c.name == name))).mappings().one()
-        view = _view(dict(row))
-        data = {"deployment": name, "desired": view["desired"], "state": view["state"], "renew": view["renew"]}
+        now = self._clock.now()
+        row = (await connection.execute(shown(now).where(deployments.c.name == name))).mappings().one()
+        shows = view(dict(row), now)
+        data = {"deployment": name, **{key: shows[key] for key in ("desired", "state", "renew")}}
         await self._emit(connection, name, EventKind.DEPLOYMENT_CHANGED, data)
 
     # -- attempts -------------------------------------------------------------------------------------------------
 
-    async def new_attempt(self, name: str, claims: Claims) -> dict[str, Any]:
-        """Begin an attempt on behalf of `claims`; older ones are lost. Raises Conflict when it shall not run."""
+    async def new_attempt(self, name: str, claims: Claims, place: Place | None = None) -> dict[str, Any]:
+        """Begin an attempt on behalf of `claims`; older ones are lost. Raises Conflict when it shall not run.
+
+        `place` is where it will run.
+        """
         spec = (await self.get(name))["spec"]
         now = self._clock.now()
         async with transaction(self._database) as connection:
@@ -218,10 +241,14 @@ class Deployments:
             if fence is None:
                 raise Conflict(f"{name} shall not run; start it with `cashup live start {name}`")
             unfinished = (attempts.c.deployment == name) & attempts.c.finished_at.is_(None)
-            lost = update(attempts).where(unfinished)
-            await connection.execute(lost.values(state="lost", finished_at=now, message=f"replaced by attempt {fence}"))
+            if place is not None:
+                await lose_rebooted(connection, place, now, unfinished)
+            lost = {"state": "lost", "reason": Reason.REPLACED.value, "finished_at": now}
+            message = f"replaced by attempt {fence}"
+            await connection.execute(update(attempts).where(unfinished).values(message=message, **lost))
             row = {"deployment": name, "number": fence, "state": "starting", "started_at": now, "heartbeat_at": now}
             row |= {"version": spec.get("version"), "notebook_hash": spec.get("notebook_hash")}
+            row |= {} if place is None else {"host": place.host, "boot": place.boot}
             await connection.execute(insert(attempts).values(row))
             await record(connection, at=now, subject=claims.subject, action="attempt.start", target=f"{name}/{fence}")
             data = {"deployment": name, "attempt": fence, "version": spec.get("version")}
@@ -265,52 +292,67 @@ class Deployments:
             if (await connection.execute(changed)).rowcount == 0:
                 raise NotFound(f"{name} has no attempt {number}")
 
+    async def behind(self, name: str, number: int, bars: int, since: Millis | None) -> None:
+        """So many bars were sent to the attempt that it has not answered, since then."""
+        async with transaction(self._database) as connection:
+            one = _attempt(name, number) & (attempts.c.behind.is_distinct_from(bars) | (attempts.c.behind > 0))
+            await connection.execute(update(attempts).where(one).values(behind=bars, behind_since=since))
+
+    async def present(self, name: str, number: int, *, here: bool) -> None:
+        """The attempt's worker is connected, or its connection was lost just now."""
+        since = None if here else self._clock.now()
+        async with transaction(self._database) as connection:
+            changed = attempts.c.away_since.is_not(None) if here else attempts.c.away_since.is_(None)
+            await connection.execute(update(attempts).where(_attempt(name, number), changed).values(away_since=since))
+
+    async def absent(self) -> None:
+        """A gateway was started: nobody is known to be connected; who is says so within seconds."""
+        open_ = attempts.c.finished_at.is_(None) & attempts.c.away_since.is_(None)
+        async with transaction(self._database) as connection:
+            await connection.execute(update(attempts).where(open_).values(away_since=self._clock.now()))
+
     async def finish(
         self,
         name: str,
         number: int,
         *,
         state: str,
+        reason: Reason,
         exit_code: int | None,
         message: str,
         output: str | None,
-        give_up: bool = False,
-    ) -> None:
-        """Record how an attempt ended (`finished` or `failed`). Raises Conflict when its end is recorded already.
+    ) -> dict[str, Any]:
+        """Record how an attempt ended (`finished` or `failed`); what follows, decided in the same commit.
 
-        With `give_up` nobody starts it again: in the same commit the deployment is wished to stop and an alert stands.
+        The answer is `verdict` (`stopped`, `again`, `given_up`), `again_in` (ms) and `deaths`. Raises Conflict when the
+        end of the attempt is recorded already.
         """
-        values = {"state": state, "exit_code": exit_code, "message": message, "output": output}
+        end = {"state": state, "reason": reason.value, "exit_code": exit_code, "message": message, "output": output}
         now = self._clock.now()
         async with transaction(self._database) as connection:
             open_ = _attempt(name, number) & attempts.c.finished_at.is_(None)
-            changed = update(attempts).where(open_).values(finished_at=now, heartbeat_at=now, **values)
+            changed = update(attempts).where(open_).values(finished_at=now, heartbeat_at=now, **end)
             if (await connection.execute(changed)).rowcount == 0:
                 raise Conflict(f"attempt {number} of {name} has ended already, or was replaced by a newer one")
-            data = {"deployment": name, "attempt": number, "state": state, "message": message}
+            data = {"deployment": name, "attempt": number, "state": state, "reason": reason.value, "message": message}
             await self._emit(connection, name, EventKind.ATTEMPT_FINISHED, data)
-            if give_up:
-                await self._give_up(connection, name, f"attempt {number} {state}: {message}")
+            verdict = await settle(connection, name, number, reason, f"attempt {number} {state}: {message}", now)
+            if verdict.kind == "given_up":
+                await self._changed(connection, name)
         self._emitted()
-
-    async def _give_up(self, connection: AsyncConnection, name: str, why: str) -> None:
-        now = self._clock.now()
-        await connection.execute(
-            update(deployments).where(deployments.c.name == name).values(desired="stopped", updated_at=now)
-        )
-        detail = {"why": why}
-        await record(connection, at=now, subject="system", action="deployment.give_up", target=name, detail=detail)
-        await self._changed(connection, name)
-        sentence = f"{name} is not started again ({why}); look at it, then `cashup live start {name}`"
-        await raise_alert(connection, Alert(GIVEN_UP, sentence, Severity.CRITICAL, name), now)
+        self._engine.sweep()
+        return verdict.row()
 
     async def _emit(self, connection: AsyncConnection, name: str, kind: EventKind, data: Mapping[str, Any]) -> None:
         await emit(connection, f"deployment:{name}", kind, data, self._clock.now())
 
     # -- the supervisor -------------------------------------------------------------------------------------------
 
-    async def take_supervision(self, holder: str) -> Millis:
-        """Take or renew the right to start workers; when it ends. Raises Conflict while another one has it."""
+    async def take_supervision(self, holder: str, place: Place | None = None) -> Millis:
+        """Take or renew the right to start workers; when it ends. Raises Conflict while another one has it.
+
+        Attempts that ran at `place` before its machine was started anew are lost.
+        """
         lease = supervisor_leases.c
         new = insert(supervisor_leases).values(name=_SUPERVISOR, holder=holder, expires=NOW + SUPERVISOR_LEASE)
         taken = new.on_conflict_do_update(
@@ -323,6 +365,8 @@ class Deployments:
             if expires is None:
                 other = (await connection.execute(select(lease.holder))).scalar_one()
                 raise Conflict(f"supervisor {other} is at work; stop it first, or wait {SUPERVISOR_LEASE // 1000} s")
+            if place is not None:
+                await lose_rebooted(connection, place, self._clock.now())
         return int(expires)
 
     async def end_supervision(self, holder: str) -> None:
@@ -330,48 +374,6 @@ class Deployments:
         async with transaction(self._database) as connection:
             mine = supervisor_leases.c.holder == holder
             await connection.execute(update(supervisor_leases).where(mine).values(expires=0))
-
-
-def _query() -> Select[Any]:
-    """Deployments with their newest attempt and the last decided bar."""
-    newest = and_(attempts.c.deployment == deployments.c.name, attempts.c.number == deployments.c.fence)
-    attempt = func.to_jsonb(attempts.table_valued()).label("attempt")
-    return (
-        select(deployments, attempt, books.c.decided)
-        .outerjoin(attempts, newest)
-        .outerjoin(books, books.c.deployment == deployments.c.name)
-        .order_by(deployments.c.name)
-    )
-
-
-def _view(row: dict[str, Any]) -> dict[str, Any]:
-    """A deployment as the API shows it."""
-    spec = row["spec"]
-    attempt = row["attempt"]
-    return {
-        "name": row["name"],
-        "account": row["account"],
-        "owner": row["owner"],
-        "notebook": spec["notebook"],
-        "params": spec.get("params", {}),
-        "capital": f"{row['capital']:f}",
-        "quote": row["quote"],
-        "symbols": spec.get("symbols"),
-        "timeframe": spec.get("timeframe"),
-        "limits": spec.get("limits", {}),
-        "mode": spec.get("mode"),
-        "version": spec.get("version"),
-        "spec": spec,
-        "desired": row["desired"],
-        "fence": row["fence"],
-        "renew": row["renew"],
-        "state": attempt["state"] if attempt else None,
-        "message": attempt["message"] if attempt else "",
-        "attempt": {key: value for key, value in attempt.items() if key != "deployment"} if attempt else None,
-        "last_decided": row["decided"],
-        "created_at": row["created_at"],
-        "updated_at": row["updated_at"],
-    }
 
 
 def _attempt(name: str, number: int) -> Any:

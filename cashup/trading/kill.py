@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, delete, false, func, literal, or_, select, true, union
+from sqlalchemy import Select, and_, delete, false, func, literal, or_, select, true, union
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -64,6 +64,7 @@ class KillSwitch:
     async def unkill(self, scope: Scope, name: str, *, by: str) -> None:
         """Let orders through again. Raises NotFound when it is not killed."""
         mine = (sweeps.c.scope == scope.value) & (sweeps.c.name == name)
+        mine &= or_(~sweeps.c.on_exit, sweeps.c.state == "done")  # what a stopped deployment left goes on
         await self._halts.lift(scope, name, KILL, by=by, also=[delete(sweeps).where(mine)])
 
     async def flatten(self, deployment: str, *, by: str) -> dict[str, Any]:
@@ -154,8 +155,8 @@ class KillSwitch:
                 await self.owner(kill.scope, kill.name)
 
 
-def begin_sweep(kill: Kill, now: Millis) -> Any:
-    """The statement that adds the work to do, or starts it anew."""
+def begin_sweep(kill: Kill, now: Millis, *, exit_: bool = False) -> Any:
+    """The statement that adds the work to do, or starts it anew; `exit_` when it is the exit of a deployment."""
     where = select(deployments.c.account).where(concerns(kill.scope, kill.name))
     if kill.scope is Scope.ALL:
         found = union(where, select(account_leases.c.account)).subquery()
@@ -163,8 +164,19 @@ def begin_sweep(kill: Kill, now: Millis) -> Any:
         found = select(literal(kill.name).label("account")).subquery()
     else:
         found = where.distinct().subquery()
-    flags = [true() if flag else false() for flag in (kill.flatten, kill.external)]
-    columns = ["scope", "name", "account", "flatten", "external", "state", "markets", "started_at", "updated_at"]
+    flags = [true() if flag else false() for flag in (kill.flatten, kill.external, exit_)]
+    columns = [
+        "scope",
+        "name",
+        "account",
+        "flatten",
+        "external",
+        "on_exit",
+        "state",
+        "markets",
+        "started_at",
+        "updated_at",
+    ]
     rows = select(
         literal(kill.scope.value),
         literal(kill.name),
@@ -178,4 +190,8 @@ def begin_sweep(kill: Kill, now: Millis) -> Any:
     added = insert(sweeps).from_select(columns, rows)
     again: dict[str, Any] = {name: added.excluded[name] for name in ("state", "markets", "started_at", "updated_at")}
     again |= {name: or_(sweeps.c[name], added.excluded[name]) for name in ("flatten", "external")}
+    undone = sweeps.c.state != "done"
+    again["on_exit"] = or_(and_(sweeps.c.on_exit, undone), added.excluded.on_exit)
+    if exit_:  # what was sold on some other day is no reason to sell now
+        again["flatten"] = or_(and_(sweeps.c.flatten, undone), added.excluded.flatten)
     return added.on_conflict_do_update(index_elements=list(sweeps.primary_key), set_={**again, "message": ""})

@@ -26,10 +26,12 @@ from cashup.orders.ids import is_ours
 from cashup.orders.state import Lapsed
 from cashup.orders.tables import orders
 from cashup.storage.database import transaction
+from cashup.trading.endings import tell_exit
 from cashup.trading.halts import Scope, concerns
 from cashup.trading.mailbox import News
 from cashup.trading.tables import deployments, sweeps
 from cashup.types import OrderReport, OrderState, SendResult, Symbol
+from cashup.users.audit import record
 
 log = structlog.get_logger()
 
@@ -55,6 +57,7 @@ class Sweep:
     flatten: bool
     external: bool
     started_at: int
+    on_exit: bool = False
     markets: dict[str, dict[str, Any]] = field(default_factory=dict)
     state: str = "cancelling"
     message: str = ""
@@ -222,13 +225,19 @@ class Sweeper:
         match &= sweeps.c.flatten == sweep.flatten
         changed = {"state": sweep.state, "message": sweep.message, "markets": sweep.markets}
         async with transaction(self._database) as connection:
-            await connection.execute(update(sweeps).where(match).values(**changed, updated_at=self._clock.now()))
+            now = self._clock.now()
+            saved = await connection.execute(update(sweeps).where(match).values(**changed, updated_at=now))
+            if saved.rowcount and sweep.on_exit and sweep.state == "done":
+                detail = {"on_exit": "flatten" if sweep.flatten else "cancel", "markets": sweep.markets}
+                about = {"subject": "system", "action": "deployment.on_exit.done", "target": sweep.name}
+                await record(connection, at=now, **about, detail=detail)
+                await tell_exit(connection, sweep.name, sweep.flatten, "done", now)
         if sweep.state == "done":
             log.warning("swept", account=self._account, scope=sweep.scope, name=sweep.name, markets=sweep.markets)
 
 
 def _cause(sweep: Sweep) -> str:
-    return f"swept with {sweep.scope} {sweep.name}".rstrip()
+    return f"exit of {sweep.name}" if sweep.on_exit else f"swept with {sweep.scope} {sweep.name}".rstrip()
 
 
 def _orders_of(sweep: Sweep) -> Select[tuple[str]]:
@@ -246,6 +255,7 @@ def _read(row: Mapping[str, Any]) -> Sweep:
         flatten=row["flatten"],
         external=row["external"],
         started_at=row["started_at"],
+        on_exit=row["on_exit"],
         markets={symbol: dict(market) for symbol, market in row["markets"].items()},
         state=row["state"],
     )

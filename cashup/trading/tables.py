@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -32,11 +33,13 @@ deployments = Table(
     Column("renew", BigInteger, nullable=False, server_default="0"),
     moment("created_at"),
     moment("updated_at"),
+    moment("started_at", nullable=True),
     CheckConstraint("desired IN ('running', 'paused', 'stopped')", name="desired"),
     CheckConstraint("capital > 0", name="capital"),
 )
 """What shall run. `fence` is the number of the newest attempt: only its intents are taken. Attempts up to `renew` shall
-end and be followed by another. A `paused` one follows its bars and decides nothing."""
+end and be followed by another. A `paused` one follows its bars and decides nothing. Deaths before
+`started_at`, when it was last wished to run, are forgiven."""
 
 attempts = Table(
     "attempts",
@@ -53,10 +56,20 @@ attempts = Table(
     moment("started_at"),
     moment("heartbeat_at"),
     moment("finished_at", nullable=True),
+    Column("reason", Text),
+    Column("host", Text),
+    Column("boot", Text),
+    Column("behind", Integer, nullable=False, server_default="0"),
+    moment("behind_since", nullable=True),
+    moment("away_since", nullable=True),
+    Index("ix_attempts_deployment_finished_at", "deployment", "finished_at"),
     CheckConstraint("state IN ('starting', 'ready', 'finished', 'failed', 'lost')", name="state"),
 )
 """Each run of a deployment's notebook; `number` is also its fence. `bar` is the newest closed bar at readiness.
-`version` is the frozen notebook that it executes, `notebook_hash` that of its sources."""
+`version` is the frozen notebook that it executes, `notebook_hash` that of its sources.
+`reason` says why it ended (`strategies.endings.Reason`), `host` and `boot` where it runs: a boot's id is new with each
+start of a machine. `behind` bars were sent to it that it has not answered, the oldest one at `behind_since`; its
+connection was lost at `away_since`."""
 
 supervisor_leases = Table(
     "supervisor_leases",
@@ -148,6 +161,7 @@ sweeps = Table(
     Column("account", Text, primary_key=True),
     Column("flatten", Boolean, nullable=False),
     Column("external", Boolean, nullable=False),
+    Column("on_exit", Boolean, nullable=False, server_default=false()),
     Column("state", Text, nullable=False),
     Column("message", Text, nullable=False, server_default=""),
     json_column("markets"),
@@ -156,7 +170,8 @@ sweeps = Table(
     CheckConstraint("state IN ('cancelling', 'waiting', 'flattening', 'done')", name="state"),
     Index("ix_sweeps_undone", "account", postgresql_where=text("state <> 'done'")),
 )
-"""What a kill has to do on each account, from the commit that latched it until it is lifted."""
+"""What a kill has to do on each account, from the commit that latched it until it is lifted; and what the exit of a
+deployment has to do (`on_exit`), from the commit that stopped it until it is started again."""
 
 equity = Table(
     "equity",

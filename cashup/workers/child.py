@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,8 +16,10 @@ from cashup.settings import load_settings
 from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.environment import worker_environment
 from cashup.workers.fork import Forked, fork
+from cashup.workers.oom import OomKills
+from cashup.workers.record import newest
 
-_LOG_LIMIT = 10 * 1024 * 1024
+FORCE_PAUSE = 0.2
 
 
 class Child:
@@ -26,11 +29,13 @@ class Child:
         """Start it; the token goes through the pipe and is not kept here."""
         self.deployment = assignment.deployment
         self.attempt = assignment.attempt
-        self.output = assignment.output
+        self.log = log
         self.stopping_since: float | None = None
+        self.hung = ""
+        self.behind = 0
+        self._folder = Path(assignment.output)
         self._outcome: Outcome | None = None
         log.parent.mkdir(parents=True, exist_ok=True)
-        _rotate(log)
         settings = load_settings()
         warm = settings.home_path if settings.warm else None
         folder = settings.home_path / "work" / assignment.deployment
@@ -46,6 +51,7 @@ class Child:
         finally:
             os.close(task)
             os.close(answering)
+        self._oom = OomKills(self._process.pid)
         with suppress(BrokenPipeError):  # it died at once; `outcome` says how
             self._lifeline.write(assignment.to_line())
             self._lifeline.flush()
@@ -64,14 +70,29 @@ class Child:
         with suppress(BrokenPipeError):  # its task was too long for the pipe, and it died before it had read it
             self._lifeline.close()
         with self._answer:
-            self._outcome = Outcome.read(self._answer.read(), exit_code)
+            self._outcome = Outcome.read(self._answer.read(), exit_code, oom=self._oom.happened())
         return self._outcome
+
+    @property
+    def output(self) -> str:
+        """The newest file of its record, or the folder when there is none."""
+        return str(newest(self._folder) or self._folder)
+
+    def look(self) -> None:
+        """Look at it now and then, so that its death can be understood."""
+        self._oom.look()
 
     def stop(self, now: float) -> None:
         """Ask it to stop; asking again is more firm (see StopSignals)."""
         if self.stopping_since is None:
             self.stopping_since = now
         self._process.send_signal(signal.SIGTERM)
+
+    def force(self, now: float) -> None:
+        """Interrupt its cell at once, without asking it to stop first."""
+        self.stop(now)
+        time.sleep(FORCE_PAUSE)  # two equal signals that wait at once are one
+        self.stop(now)
 
     def kill(self) -> None:
         """End it now; its kernel dies with it."""
@@ -97,8 +118,3 @@ def _start(words: Sequence[str], streams: Mapping[int, int], warm: Path | None) 
         env=env,
         start_new_session=True,
     )
-
-
-def _rotate(log: Path) -> None:
-    if log.exists() and log.stat().st_size > _LOG_LIMIT:
-        log.replace(log.with_suffix(".log.1"))

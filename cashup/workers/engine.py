@@ -16,10 +16,11 @@ class CashUpEngine:
 
     Beyond papermill's own arguments `execute_notebook` takes `kernel_env` (variables added to the allow-list),
     `pass_fds` (descriptors the kernel inherits), `signals` (a `StopSignals` that is already installed),
-    `kernel_log` (a descriptor for what the kernel process itself writes), `flavour` (of the warm process that the
-    kernel is forked from, where there is one: `research` or `live`; None: an ordinary kernel), `warm` (the home of that
-    process; empty: an ordinary kernel; None: what the settings say) and `most_tasks` (how many processes and threads
-    the kernel may have; with more it is killed).
+    `kernel_log` (a descriptor for what the kernel process itself writes), `record` (a `Record`, one file per day),
+    `log` (a `Log`, which gets every line of output), `flavour` (of the warm process that the kernel is forked from,
+    where there is one: `research` or `live`; None: an ordinary kernel), `warm` (the home of that process; empty: an
+    ordinary kernel; None: what the settings say) and `most_tasks` (how many processes and threads the kernel may have;
+    with more it is killed).
     """
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,13 +24,28 @@ from papermill.log import logger
 
 from cashup.workers import headcount
 from cashup.workers.environment import kernel_environment, private_folder
+from cashup.workers.fork import Forked
+from cashup.workers.log import Log
+from cashup.workers.oom import OomKills
 from cashup.workers.outputs import BoundedClient
+from cashup.workers.record import Record, write_atomically
 from cashup.workers.signals import StopSignals
 
 FORCED = 143
 """The exit code of a run that did not end when it was asked to."""
 
 _POLL_SECONDS = 0.005
+_DIGESTS = 1_000
+"""How many signatures of messages are remembered, so that none is taken twice. Usually 65,536: 9 MB within a month."""
+
+
+class KernelDied(DeadKernelError):
+    """The kernel ended by itself: `code` as `subprocess` shows it, `oom` when the system then killed for memory."""
+
+    def __init__(self, message: str, code: int | None, *, oom: bool) -> None:
+        super().__init__(message)
+        self.code = code
+        self.oom = oom
 
 
 class PromptClient(AsyncKernelClient):
@@ -71,6 +87,8 @@ class PrivateKernelManager(AsyncKernelManager):
     """Starts a kernel of this very Python that speaks over sockets in a private folder."""
 
     signals: StopSignals | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
+    oom: OomKills | None = None
     flavour: str | None = "research"
     warm: str | None = None
     most_tasks: int | None = None
@@ -92,24 +110,14 @@ class PrivateKernelManager(AsyncKernelManager):
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
         await super()._async_launch_kernel(kernel_cmd, **kw)
-        if self.signals is not None and isinstance(self.provisioner, LocalProvisioner):
-            self.signals.attach(self.provisioner.process)
-            if self.most_tasks is not None and self.provisioner.process is not None:
-                headcount.keep(self.provisioner.process, self.most_tasks)
-
-
-def write_atomically(handler: Any, text: str, path: str) -> None:
-    """papermill's write to a local file, through a temporary one: a crash leaves the old record or the new one."""
-    target = Path(handler._cwd or "", path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+        if isinstance(self.provisioner, LocalProvisioner):
+            self.process = self.provisioner.process
+            if self.process is not None:
+                self.oom = OomKills(self.process.pid)
+            if self.signals is not None:
+                self.signals.attach(self.process)
+            if self.most_tasks is not None and self.process is not None:
+                headcount.keep(self.process, self.most_tasks)
 
 
 # papermill has one local handler and no way to give it another, and it saves through it inside and outside the engine.
@@ -129,9 +137,12 @@ class ManagedEngine(NBClientEngine):  # type: ignore[misc]
         kernel_env: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
         kernel_log: int | None = None,
+        record: Record | None = None,
+        log: Log | None = None,
         **options: Any,
     ) -> None:
         """Run the cells; see `CashUpEngine.execute_notebook` for what is raised."""
+        options |= {"record": record, "output_log": log}
         if signals is None:
             with StopSignals(graceful=False) as own:
                 cls._execute(nb_man, kernel_name, own, kernel_env, pass_fds, kernel_log, options)
@@ -151,6 +162,7 @@ class ManagedEngine(NBClientEngine):  # type: ignore[misc]
     ) -> None:
         with private_folder() as folder:
             client = _client(nb_man, kernel_name, folder, signals, options)
+            manager = client.km  # a client that has cleaned up has none any more
             streams = {} if kernel_log is None else {"stdout": kernel_log, "stderr": kernel_log}
             env = kernel_environment(os.environ, folder, kernel_env)
             try:
@@ -159,9 +171,7 @@ class ManagedEngine(NBClientEngine):  # type: ignore[misc]
                 # nbclient raises a bare RuntimeError for a kernel that dies while it starts.
                 if signals.received:
                     raise SystemExit(FORCED) from error
-                if isinstance(error, DeadKernelError):
-                    raise
-                raise DeadKernelError(str(error)) from error
+                raise _death(manager, error) from error
             finally:
                 signals.detach()
         if signals.forced and nb_man.nb.metadata.papermill.get("exception"):
@@ -177,6 +187,7 @@ def _client(
         connection_file=str(folder / "kernel.json"),
         ip=str(folder / "k"),
     )
+    manager.session.digest_history_size = _DIGESTS
     manager.signals = signals
     manager.flavour = options.pop("flavour", manager.flavour)
     manager.warm = options.pop("warm", manager.warm)
@@ -192,9 +203,16 @@ def _client(
         "iopub_timeout": 30,
     }
     options.pop("input_path", None)
-    client = BoundedClient(nb_man, **(settings | options))
+    record, log = options.pop("record"), options.pop("output_log")
+    client = BoundedClient(nb_man, record=record, lines=log, **(settings | options))
     client.owns_km = True  # we made the manager, so the client shuts the kernel down
     return client
+
+
+def _death(manager: PrivateKernelManager, error: Exception) -> KernelDied:
+    """How the kernel ended, as far as that can be known."""
+    code = None if manager.process is None else manager.process.poll()
+    return KernelDied(str(error), code, oom=manager.oom is not None and manager.oom.happened())
 
 
 def _raise_forced(signals: StopSignals) -> None:

@@ -92,6 +92,7 @@ class Link:
         socket = await Socket.connect(self._gateway, self._token)
         backoff.reset()
         try:
+            socket.require_protocol()
             await socket.send(self._subscription)
             self._socket = socket
             while True:

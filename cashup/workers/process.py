@@ -14,18 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from cashup.clock import Clock, FastClock, WallClock
 from cashup.errors import CashUpError, UsageError
-from cashup.workers import coredump
+from cashup.strategies.endings import Reason
+from cashup.workers import causes, coredump
 from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.context import Task
 from cashup.workers.engine import KERNEL_NAME
 from cashup.workers.folder import prepare
 from cashup.workers.frozen import notebook_of
 from cashup.workers.lean import load_papermill
+from cashup.workers.log import Log
 from cashup.workers.signals import StopSignals
-
-KERNEL_DIED = 138
-FORCED = 143
 
 
 def run(words: Sequence[str]) -> NoReturn:
@@ -45,7 +45,13 @@ def main() -> int:
             return error.exit_code
         signals.deadline = assignment.deadline
         threading.Thread(target=_lifeline, args=(stdin, signals), daemon=True).start()
-        outcome = work(assignment, signals)
+        clock = FastClock(assignment.speed) if assignment.speed != 1.0 else WallClock()
+        log = Log(Path(assignment.log or os.devnull), takes=sys.stderr.fileno() if assignment.log else None)
+        log.write(f"attempt {assignment.attempt} begins, process {os.getpid()}\n", "worker")
+        outcome = work(assignment, signals, log, clock)
+        log.write(f"attempt {assignment.attempt} ends: {outcome.reason or 'the notebook came to its end'}", "worker")
+        log.write(f" {outcome.message}\n", "worker")
+        log.close()
     sys.stdout.write(outcome.to_json())
     sys.stdout.flush()
     return outcome.exit_code
@@ -67,62 +73,73 @@ def _lifeline(descriptor: int, signals: StopSignals) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def work(assignment: Assignment, signals: StopSignals) -> Outcome:
+def work(assignment: Assignment, signals: StopSignals, log: Log, clock: Clock) -> Outcome:
     """Execute the notebook and say how it ended; raises nothing that the notebook or its kernel did."""
     load_papermill()
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    from cashup.workers.execution import KernelDied
+
     try:
-        _execute(assignment, signals)
+        _execute(assignment, signals, log, clock)
     except PapermillExecutionError as error:
         place = f"cell [{error.exec_count}]" if error.exec_count else f"cell {error.cell_index}"
-        return Outcome(1, f"{place} raised {error.ename}: {error.evalue}".strip(), error.ename)
-    except DeadKernelError:
-        return Outcome(KERNEL_DIED, "the kernel died; was it killed, or out of memory?", "DeadKernelError")
+        message = f"{place} raised {error.ename}: {error.evalue}".strip()
+        return Outcome.of(causes.of_error(error.ename, error.evalue), message)
+    except KernelDied as error:
+        reason, how = causes.of_kernel(error.code, oom=error.oom)
+        return Outcome.of(reason, f"the kernel died: it {how}")
     except SystemExit:
-        return Outcome(FORCED, "the notebook did not end when it was asked to, and was forced", "Forced")
+        return Outcome.of(Reason.FORCED, "the notebook did not end when it was asked to, and was forced")
     except CashUpError as error:
-        return Outcome(1, str(error), type(error).__name__)
+        return Outcome.of(Reason.STRATEGY_ERROR, str(error))
+    except OSError as error:
+        return Outcome.of(causes.of_system_error(error), f"the worker failed: {error}")
     except Exception as error:  # noqa: BLE001  the process's edge: whatever it is, the supervisor must learn of it
         _log_traceback()
-        return Outcome(1, f"the worker failed: {type(error).__name__}: {error}", type(error).__name__)
-    return Outcome(0, "")
+        return Outcome.of(Reason.FAILED, f"the worker failed: {type(error).__name__}: {error}")
+    return Outcome(0, "", Reason.STOPPED if signals.received else None)
 
 
-def _execute(assignment: Assignment, signals: StopSignals) -> None:
+def _execute(assignment: Assignment, signals: StopSignals, log: Log, clock: Clock) -> None:
     import papermill
 
     from cashup.strategies.notebook import check_parameters
+    from cashup.workers.record import ADDRESS, Record
 
     notebook, working = notebook_of(assignment), Path(assignment.notebook).resolve().parent
     params = check_parameters(notebook, assignment.params)
-    output = Path(assignment.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    kept = Path(assignment.output).resolve()
+    kept.mkdir(parents=True, exist_ok=True)
+    record = Record(kept, clock)
+    record.register()
     descriptor = _token_pipe(assignment.token)
     resources = assignment.resources
     task = Task(assignment.gateway, assignment.deployment, assignment.attempt, descriptor, resources)
     folder = prepare(Path(assignment.folder), [notebook.parent, working]) if assignment.folder else working
     try:
-        papermill.execute_notebook(
-            str(notebook.resolve()),
-            str(output.resolve()),
-            parameters=params,
-            engine_name="cashup",
-            kernel_name=KERNEL_NAME,
-            language="python",
-            cwd=str(folder),
-            progress_bar=False,
-            signals=signals,
-            kernel_env=task.to_env(),
-            pass_fds=(descriptor,),
-            kernel_log=sys.stderr.fileno(),
-            # Of the template that this process may come from itself; it holds nothing of anybody, both may outlive it,
-            # and the kernel is killed with this process as a child of its own would be.
-            flavour="live",
-            warm=assignment.warm,
-            most_tasks=resources.get("processes"),
-        )
+        with log.pump("kernel") as kernel_log:
+            papermill.execute_notebook(
+                str(notebook.resolve()),
+                ADDRESS,
+                parameters=params,
+                engine_name="cashup",
+                kernel_name=KERNEL_NAME,
+                language="python",
+                cwd=str(folder),
+                progress_bar=False,
+                signals=signals,
+                kernel_env=task.to_env(),
+                pass_fds=(descriptor,),
+                kernel_log=kernel_log,
+                record=record,
+                log=log,
+                # Of the template that this process may come from itself; it holds nothing of anybody, both may outlive
+                # it, and the kernel is killed with this process as a child of its own would be.
+                flavour="live",
+                warm=assignment.warm,
+                most_tasks=resources.get("processes"),
+            )
     finally:
         os.close(descriptor)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import socket
@@ -14,38 +13,50 @@ from typing import Any
 
 from cashup.client import Client, Row
 from cashup.errors import CashUpError, Conflict, Forbidden, Unauthenticated, Unavailable, WorkFailed
+from cashup.settings import Settings
+from cashup.strategies.endings import Reason
+from cashup.workers.archive import Archivist
 from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.child import Child
-from cashup.workers.restarts import RETRYABLE, Restarts
+from cashup.workers.log import Log
 
 TICK = 0.1
 CONVERGE_EVERY = 1.0
 LEASE_EVERY = 3.0
 HEARTBEAT_EVERY = 5.0
+LOOK_EVERY = 1.0
+ARCHIVE_EVERY = 15.0
 TOKEN_EVERY = 3_600.0
 """Access tokens live for hours and supervisors for months."""
 STOP_DEADLINE = 30.0
 KILL_AFTER = STOP_DEADLINE + 15.0
 """A worker forces its kernel after STOP_DEADLINE; one that still lives then is killed."""
+HUNG_KILL_AFTER = 15.0
+"""A worker that hangs has its cell interrupted at once, so that its record shows where; then it is killed."""
+NEVER_TRADED = "the notebook ended without being asked to; does it call cu.run(strategy)?"
 
 
 class Supervisor:
     """Starts, watches, restarts and stops workers. Only the holder of the lease in the database does so.
 
     `report` gets one line per thing that happens. A gateway that is away for a while changes nothing for the workers.
+    What follows an end is decided by the gateway, which counts deaths in its tables: another supervisor goes on alike.
     """
 
-    def __init__(self, client: Client, home: Path, report: Callable[[str], None]) -> None:
-        self.holder = f"{socket.gethostname()}:{os.getpid()}"
+    def __init__(self, client: Client, settings: Settings, report: Callable[[str], None]) -> None:
+        host = socket.gethostname()
+        self.holder = f"{host}:{os.getpid()}"
+        self.place = {"host": host, "boot": boot_id()}
         self._client = client
-        self._home = home
+        self._home = settings.home_path
+        self._archivist = Archivist(self._home, settings.run_days)
         self._report = report
         self._children: dict[str, Child] = {}
-        self._restarts: dict[str, Restarts] = {}
-        self._not_before: dict[str, float] = {}
-        self._unreported: list[tuple[Child, str, Outcome, bool]] = []
-        self._desired: dict[str, str] = {}
-        self._due: dict[str, float] = {"token": time.monotonic() + TOKEN_EVERY}
+        self._foreign: set[str] = set()
+        self._unreported: list[tuple[Child, str, Outcome]] = []
+        self._rows: dict[str, Row] = {}
+        now = time.monotonic()
+        self._due: dict[str, float] = {"token": now + TOKEN_EVERY, "archive": now + ARCHIVE_EVERY}
         self._complaint = ""
         self._signals = 0
         self._passed_on = 0
@@ -53,7 +64,7 @@ class Supervisor:
     def acquire(self) -> None:
         """Take or renew the lease; raises WorkFailed when another supervisor holds it."""
         try:
-            self._client.lease(self.holder)
+            self._client.lease(self.holder, self.place)
         except Conflict as error:
             raise WorkFailed(
                 f"another supervisor is at work ({error}); hand it your deployments with `cashup live up --detach`",
@@ -74,6 +85,7 @@ class Supervisor:
         finally:
             for child in self._children.values():
                 child.kill()
+            self._archivist.stop()
             for number, handler in previous.items():
                 signal.signal(number, handler)
             self._attempt_call(lambda: self._client.release_lease(self.holder))
@@ -85,6 +97,9 @@ class Supervisor:
 
     def _turn(self, now: float) -> None:
         self._reap(now)
+        if self._is_due("look", now, LOOK_EVERY):
+            for child in self._children.values():
+                child.look()
         if self._is_due("lease", now, LEASE_EVERY):
             self._attempt_call(self.acquire)
         if self._is_due("converge", now, CONVERGE_EVERY):
@@ -93,6 +108,8 @@ class Supervisor:
             self._attempt_call(self._heartbeat)
         if self._is_due("token", now, TOKEN_EVERY):
             self._attempt_call(self._client.extend)
+        if self._is_due("archive", now, ARCHIVE_EVERY):
+            self._archivist.look({f"{child.deployment}/{child.attempt}" for child in self._children.values()})
 
     def _heartbeat(self) -> None:
         for child in self._children.values():
@@ -117,27 +134,74 @@ class Supervisor:
 
     def _converge(self, now: float) -> None:
         self._flush_reports()
-        rows = {row["name"]: row for row in self._client.deployments()}
-        self._desired = {name: row["desired"] for name, row in rows.items()}
-        for name, row in rows.items():
+        self._rows = {row["name"]: row for row in self._client.deployments()}
+        for name, row in list(self._rows.items()):
             child = self._children.get(name)
-            if row["desired"] != "stopped" and child is None and now >= self._not_before.get(name, 0.0):
-                self._launch(name)
-            elif child is not None and child.stopping_since is None and _shall_end(row, child):
+            if child is None:
+                self._without_worker(name, row, now)
+            elif child.stopping_since is None and _shall_end(row, child):
                 self._report(f"{name}: stopping attempt {child.attempt}")
                 child.stop(now)
+            elif child.stopping_since is None:
+                self._look_after(child, row, now)
         for child in self._children.values():
-            if child.stopping_since is not None and now > child.stopping_since + KILL_AFTER:
+            patience = HUNG_KILL_AFTER if child.hung else KILL_AFTER
+            if child.stopping_since is not None and now > child.stopping_since + patience:
                 child.kill()
+
+    def _without_worker(self, name: str, row: Row, now: float) -> None:
+        """Start what shall run and may be started now; an attempt that nobody watches any more has ended."""
+        attempt = row["attempt"]
+        if row["desired"] != "stopped" and name not in self._foreign:
+            wait = row["restarts"]["again_in"] / 1000
+            if wait <= 0:
+                self._launch(name)
+            else:
+                self._due["converge"] = min(self._due["converge"], now + wait)
+        elif attempt is not None and attempt["finished_at"] is None and name not in self._foreign:
+            self._bury(name, attempt)
+
+    def _bury(self, name: str, attempt: Row) -> None:
+        """Its supervisor died, and it with it: nobody saw the end."""
+        message = "its supervisor ended before it, and nobody saw how it ended"
+        try:
+            self._client.finish(
+                name, attempt["number"], state="failed", reason=Reason.REPLACED, exit_code=None, message=message
+            )
+        except Conflict:
+            pass  # somebody has seen it meanwhile
+        except Forbidden:
+            self._foreign.add(name)
+
+    def _look_after(self, child: Child, row: Row, now: float) -> None:
+        """Tell of a worker that falls behind, and end one that hangs."""
+        attempt = row["attempt"]
+        if attempt is None or attempt["number"] != child.attempt:
+            return
+        behind = int(attempt["behind"])
+        if row["hung"]:
+            child.hung = f"{behind} bars came and it decided none" if behind else "it does not come back to the gateway"
+            self._report(f"{child.deployment}: attempt {child.attempt} hangs: {child.hung}; it is replaced")
+            self._tell(child, f"{child.hung}: it is taken to hang, interrupted, and replaced")
+            child.force(now)
+        elif behind >= 2 and behind > child.behind:
+            self._tell(child, f"it has not decided {behind} bars yet; see `hang_bars` of its deployment")
+        child.behind = behind
+
+    def _tell(self, child: Child, sentence: str) -> None:
+        """Write a line into the log of the deployment."""
+        log = Log(child.log)
+        log.write(f"attempt {child.attempt}: {sentence}\n", "supervisor")
+        log.close()
 
     def _launch(self, name: str) -> None:
         try:
-            attempt = self._client.new_attempt(name)
+            attempt = self._client.new_attempt(name, self.place)
         except Conflict:
             return  # it was stopped meanwhile; the next turn sees it
         except Forbidden as error:
             self._report(f"{name}: {error}; a supervisor of its owner or of an admin runs it")
-            self._not_before[name] = math.inf
+            self._foreign.add(name)
             return
         assignment = Assignment(
             gateway=self._client.gateway,
@@ -146,7 +210,8 @@ class Supervisor:
             token=attempt.token,
             notebook=attempt.notebook,
             params=attempt.params,
-            output=str(self._home / "runs" / name / f"{attempt.number}.ipynb"),
+            output=str(self._home / "runs" / name / str(attempt.number)),
+            log=str(self._home / "logs" / f"{name}.log"),
             deadline=STOP_DEADLINE,
             resources=attempt.resources,
             version=attempt.version,
@@ -154,7 +219,7 @@ class Supervisor:
             content_hash=attempt.content_hash,
             live=attempt.live,
         )
-        child = Child(assignment, self._home / "logs" / f"{name}.log")
+        child = Child(assignment, Path(assignment.log))
         self._children[name] = child
         self._report(f"{name}: attempt {child.attempt} started (process {child.pid})")
 
@@ -165,68 +230,65 @@ class Supervisor:
             outcome = child.outcome
             if outcome is not None:
                 del self._children[name]
-                self._ended(child, outcome, now)
+                self._ended(child, outcome)
 
-    def _ended(self, child: Child, outcome: Outcome, now: float) -> None:
-        name = child.deployment
-        asked = child.stopping_since is not None or self._signals or self._wish(name) == "stopped"
-        if asked or self._replaced(child):
-            self._restarts.pop(name, None)
-            self._finish(child, "finished" if outcome.exit_code == 0 else "failed", outcome)
-            self._report(f"{name}: attempt {child.attempt} stopped{f': {outcome.message}' if outcome.message else ''}")
-            return
-        if outcome.exit_code == 0:
-            outcome = Outcome(0, "the notebook ended without being asked to; does it call cu.run(strategy)?")
-        pause = self._pause(name, outcome, now)
-        self._finish(child, "failed", outcome, give_up=pause is None)
-        if pause is None:
-            self._report(f"{name}: attempt {child.attempt} failed: {outcome.message}; start it again by hand")
-            self._restarts.pop(name, None)
-        else:
-            when = "at once" if pause == 0 else f"in {pause:g} s"
-            self._report(f"{name}: attempt {child.attempt} died: {outcome.message}; starting again {when}")
-            self._not_before[name] = now + pause
-            self._due["converge"] = 0.0
-
-    def _pause(self, name: str, outcome: Outcome, now: float) -> float | None:
-        """Seconds until the next start; None for what would only happen again: the notebook's own error or end."""
-        if outcome.exit_code in (0, 1) and outcome.error not in RETRYABLE:
-            return None
-        return self._restarts.setdefault(name, Restarts()).died(now)
-
-    def _wish(self, name: str) -> str:
-        """What the gateway wishes right now, or wished when it last answered."""
-        self._attempt_call(lambda: self._desired.update({name: self._client.deployment(name)["desired"]}))
-        return self._desired.get(name, "running")
-
-    def _replaced(self, child: Child) -> bool:
-        rows: list[Row] = []
-        self._attempt_call(lambda: rows.append(self._client.deployment(child.deployment)))
-        return bool(rows) and (int(rows[0]["fence"]) > child.attempt or _shall_end(rows[0], child))
-
-    def _finish(self, child: Child, state: str, outcome: Outcome, *, give_up: bool = False) -> None:
-        self._unreported.append((child, state, outcome, give_up))
+    def _ended(self, child: Child, outcome: Outcome) -> None:
+        """Say why it ended, which takes knowing what was asked of it."""
+        reason, message = outcome.reason, outcome.message
+        row = self._row(child.deployment)
+        asked = child.stopping_since is not None or self._signals or (row is not None and _shall_end(row, child))
+        if child.hung:
+            reason, message = Reason.HUNG, child.hung
+        elif row is not None and int(row["fence"]) > child.attempt:
+            reason = Reason.REPLACED
+        elif asked:
+            forced = reason is Reason.FORCED or outcome.exit_code < 0
+            reason = Reason.FORCED if forced else Reason.STOPPED
+        elif reason is None:
+            reason, message = Reason.NOTEBOOK_ENDED, NEVER_TRADED
+        state = "finished" if reason in (Reason.STOPPED, Reason.REPLACED) and outcome.exit_code == 0 else "failed"
+        self._unreported.append((child, state, Outcome(outcome.exit_code, message, reason)))
         self._attempt_call(self._flush_reports)
+
+    def _row(self, name: str) -> Row | None:
+        """The deployment as the gateway has it right now, or had it when it last answered; None when it never did."""
+        self._attempt_call(lambda: self._rows.update({name: self._client.deployment(name)}))
+        return self._rows.get(name)
 
     def _flush_reports(self) -> None:
         while self._unreported:
-            child, state, outcome, give_up = self._unreported[0]
+            child, state, outcome = self._unreported[0]
             try:
-                self._client.finish(
+                verdict = self._client.finish(
                     child.deployment,
                     child.attempt,
                     state=state,
+                    reason=outcome.reason or Reason.FAILED,
                     exit_code=outcome.exit_code,
                     message=outcome.message,
                     output=child.output,
-                    give_up=give_up,
                 )
             except (Unavailable, Unauthenticated):
                 raise
             except CashUpError as error:
                 # Another supervisor has replaced this attempt: what it did is recorded there.
                 self._report(f"{child.deployment}: the end of attempt {child.attempt} was not recorded: {error}")
+            else:
+                self._follow(child, outcome, verdict)
             del self._unreported[0]
+
+    def _follow(self, child: Child, outcome: Outcome, verdict: Row) -> None:
+        """Say what follows, and look again when it is time for it."""
+        what = f"{child.deployment}: attempt {child.attempt}"
+        if verdict["verdict"] == "stopped":
+            self._report(f"{what} stopped{f': {outcome.message}' if outcome.message else ''}")
+        elif verdict["verdict"] == "given_up":
+            self._report(f"{what} failed: {outcome.message}; start it again by hand")
+        else:
+            wait = verdict["again_in"] / 1000
+            when = "at once" if wait <= 0 else f"in {wait:.1f} s"
+            self._report(f"{what} died: {outcome.message}; starting again {when}")
+        self._due["converge"] = 0.0
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
@@ -255,3 +317,11 @@ class Supervisor:
 def _shall_end(row: Row, child: Child) -> bool:
     """True when the deployment shall not run, or another attempt shall follow this one."""
     return row["desired"] == "stopped" or int(row.get("renew", 0)) >= child.attempt
+
+
+def boot_id() -> str:
+    """An id that is new with each start of this machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"

@@ -110,7 +110,7 @@ MATRIX = (
     Row("POST", f"{DEMO}/flatten", OWNER, 202),
     Row("POST", f"{API}/alerts/{{alert}}/acknowledge", OWNER),
     Row("POST", f"{DEMO}/attempts/{{number}}/heartbeat", OWNER, 204),
-    Row("POST", f"{DEMO}/attempts/{{number}}/finish", OWNER, 204, {"state": "finished"}),
+    Row("POST", f"{DEMO}/attempts/{{number}}/finish", OWNER, body={"state": "finished"}),
     Row("POST", f"{DEMO}/attempts", OWNER, 201),
     Row("POST", f"{DEMO}/pause", OWNER),
     Row("POST", f"{DEMO}/resume", OWNER),

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from cashup.monitoring.logging import configure, redact_text
+from cashup.monitoring.logging import configure
+from cashup.redaction import redact_text
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJldmEifQ.c2lnbmF0dXJl"
 

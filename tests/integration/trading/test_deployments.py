@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -17,7 +18,9 @@ from cashup.exchanges.paper import PaperExchange
 from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.notifications.alerts import Alert, Alerts
 from cashup.orders.journal import FenceLost
+from cashup.strategies.endings import Reason
 from cashup.trading.deployments import Deployments, Spec
+from cashup.trading.endings import Place
 from cashup.trading.engine import Engine
 from cashup.trading.intents import parse_request
 from cashup.users.roles import Role
@@ -30,6 +33,16 @@ ANN = Claims("ann", Role.TRADER, Audience.API, 1, "id", 0)
 def spec(capital: str = "10000", account: str = "main", **more: object) -> Spec:
     document = {"notebook": "sma.ipynb", "params": {"fast": 10}, "account": account, "capital": capital, **more}
     return Spec("sma.ipynb", account, Decimal(capital), document)
+
+
+async def end(
+    deployments: Deployments, name: str, number: int, reason: Reason, message: str = "it died"
+) -> dict[str, Any]:
+    """Record an end of this kind; what follows."""
+    state = "finished" if reason is Reason.STOPPED else "failed"
+    code = 1 if reason is Reason.STRATEGY_ERROR else 0
+    about = {"exit_code": code, "message": message, "output": None}
+    return await deployments.finish(name, number, state=state, reason=reason, **about)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -84,7 +97,7 @@ async def test_a_new_attempt_takes_the_fence(deployments: Deployments, engine: E
     answer = await engine.submit("demo", second["fence"], request)
     assert len(answer["orders"]) == 1
     with pytest.raises(Conflict, match="replaced"):
-        await deployments.finish("demo", 1, state="finished", exit_code=0, message="", output=None)
+        await end(deployments, "demo", 1, Reason.STOPPED)
 
 
 async def test_intents_of_a_stopped_deployment_are_refused(deployments: Deployments, engine: Engine) -> None:
@@ -145,9 +158,10 @@ async def test_finish(deployments: Deployments) -> None:
     await deployments.put("demo", spec(), by="ann")
     await deployments.start("demo", by="ann")
     await deployments.new_attempt("demo", ANN)
-    await deployments.finish("demo", 1, state="failed", exit_code=1, message="ValueError: x", output="1.ipynb")
+    await end(deployments, "demo", 1, Reason.STRATEGY_ERROR, "ValueError: x")
     row = await deployments.get("demo")
     assert (row["state"], row["message"], row["attempt"]["exit_code"]) == ("failed", "ValueError: x", 1)
+    assert (row["reason"], row["attempt"]["reason"]) == ("strategy_error", "strategy_error")
     with pytest.raises(NotFound):
         await deployments.heartbeat("demo", 7)
 
@@ -158,8 +172,8 @@ async def test_who_gives_up_raises_an_alert_once(deployments: Deployments, datab
     for number in (1, 2):
         await deployments.start("demo", by="ann")
         await deployments.new_attempt("demo", ANN)
-        end = {"state": "failed", "exit_code": 1, "message": "ValueError: x", "output": None}
-        await deployments.finish("demo", number, **end, give_up=True)  # type: ignore[arg-type]
+        answer = await end(deployments, "demo", number, Reason.STRATEGY_ERROR, "ValueError: x")
+        assert answer["verdict"] == "given_up"
     assert (await deployments.get("demo"))["desired"] == "stopped"
     (alert,) = await alerts.all()
     assert (alert["code"], alert["severity"], alert["times"]) == ("given_up", "critical", 2)
@@ -172,6 +186,104 @@ async def test_who_gives_up_raises_an_alert_once(deployments: Deployments, datab
         await alerts.acknowledge(99, by="ann")
     await alerts.raise_(Alert("given_up", "again", deployment="demo"))
     assert [row["times"] for row in await alerts.all()] == [1]
+
+
+async def test_deaths_are_counted_in_the_tables(
+    deployments: Deployments, engine: Engine, tokens: Tokens, database: AsyncEngine
+) -> None:
+    few = {"limit": 2, "window": 100, "pause": 3, "longest": 5}
+    await deployments.put("demo", spec(restarts=few), by="ann")
+    await deployments.start("demo", by="ann")
+    waits = []
+    for number in (1, 2):
+        # A gateway that was started anew, which knows nothing but the tables.
+        deployments = Deployments(database, engine, tokens, WallClock(), lambda: None)
+        await deployments.new_attempt("demo", ANN)
+        answer = await end(deployments, "demo", number, Reason.KERNEL_DIED)
+        waits.append((answer["verdict"], answer["again_in"], answer["deaths"]))
+    assert waits == [("again", 0, 1), ("again", 3000, 2)]
+    row = await deployments.get("demo")
+    assert row["restarts"]["deaths"] == 2
+    assert 0 < row["restarts"]["again_in"] <= 3000
+    await deployments.new_attempt("demo", ANN)
+    assert (await end(deployments, "demo", 3, Reason.HUNG))["verdict"] == "given_up"
+    await deployments.start("demo", by="ann")  # somebody has looked: what was is forgiven
+    assert (await deployments.get("demo"))["restarts"]["deaths"] == 0
+
+
+async def test_an_upgrade_is_no_death_unless_the_worker_never_was_ready(deployments: Deployments) -> None:
+    await deployments.put("demo", spec(restarts={"limit": 1}), by="ann")
+    await deployments.start("demo", by="ann")
+    for number in (1, 2, 3):
+        await deployments.new_attempt("demo", ANN)
+        await deployments.ready("demo", number, 3_600_000)
+        assert (await end(deployments, "demo", number, Reason.GATEWAY_UPGRADED))["again_in"] == 0
+    verdicts = []
+    for number in (4, 5):
+        await deployments.new_attempt("demo", ANN)
+        verdicts.append((await end(deployments, "demo", number, Reason.GATEWAY_UPGRADED))["verdict"])
+    assert verdicts == ["again", "given_up"]
+
+
+async def test_attempts_from_before_the_machine_was_started_anew_are_lost(
+    deployments: Deployments, database: AsyncEngine
+) -> None:
+    for name in ("demo", "other", "elsewhere"):
+        await deployments.put(name, spec("1000"), by="ann")
+        await deployments.start(name, by="ann")
+        host = "there" if name == "elsewhere" else "here"
+        await deployments.new_attempt(name, ANN, Place(host, "first life"))
+    await deployments.stop("other", by="ann")
+    await deployments.take_supervision("here:1", Place("here", "first life"))
+    assert {row["reason"] for row in await deployments.all()} == {None}
+    await deployments.take_supervision("here:1", Place("here", "second life"))
+    found = {row["name"]: (row["state"], row["reason"], row["restarts"]["deaths"]) for row in await deployments.all()}
+    assert found == {
+        "demo": ("lost", "rebooted", 0),
+        "other": ("lost", "rebooted", 0),
+        "elsewhere": ("starting", None, 0),
+    }
+    await deployments.new_attempt("demo", ANN, Place("here", "second life"))
+    await deployments.new_attempt("demo", ANN, Place("here", "third life"))
+    await deployments.new_attempt("demo", ANN, Place("here", "third life"))
+    async with database.connect() as connection:
+        reasons = await connection.execute(
+            text("SELECT reason FROM attempts WHERE deployment = 'demo' ORDER BY number")
+        )
+        assert list(reasons.scalars()) == ["rebooted", "rebooted", "replaced", None]
+
+
+async def test_a_worker_hangs_when_its_bars_stay_unanswered_for_a_while(
+    deployments: Deployments, database: AsyncEngine
+) -> None:
+    await deployments.put("demo", spec(hang_bars=2), by="ann")
+    await deployments.start("demo", by="ann")
+    await deployments.new_attempt("demo", ANN)
+    now = WallClock().now()
+    for bars, since, hangs in ((1, now - 60_000, False), (2, now, False), (2, now - 60_000, True), (0, None, False)):
+        await deployments.behind("demo", 1, bars, since)
+        assert (await deployments.get("demo"))["hung"] is hangs
+    await deployments.put("demo", spec(hang_bars=0), by="ann")
+    await deployments.behind("demo", 1, 99, now - 60_000)
+    assert (await deployments.get("demo"))["hung"] is False
+
+
+async def test_a_worker_that_does_not_come_back_hangs_too(deployments: Deployments, database: AsyncEngine) -> None:
+    """A process that is stopped answers nothing, and its connection breaks: nobody sends it bars any more."""
+    await deployments.put("demo", spec(timeframe="1m"), by="ann")
+    await deployments.start("demo", by="ann")
+    await deployments.new_attempt("demo", ANN)
+    shown = []
+    for ready, here in ((False, False), (True, False), (True, True)):
+        if ready:
+            await deployments.ready("demo", 1, 3_600_000)
+        await deployments.present("demo", 1, here=here)
+        async with database.begin() as connection:
+            await connection.execute(text("UPDATE attempts SET away_since = away_since - 180000"))
+        shown.append(((await deployments.get("demo"))["hung"], (await deployments.status("demo")).away))
+    assert shown == [(False, True), (True, True), (False, False)]
+    await deployments.absent()  # a gateway that comes back knows of nobody, and has patience with all
+    assert ((await deployments.get("demo"))["hung"], (await deployments.status("demo")).away) == (False, True)
 
 
 async def test_capital_must_be_covered(deployments: Deployments, database: AsyncEngine) -> None:

@@ -14,6 +14,11 @@ import nbformat
 import pytest
 from aiohttp import WSMsgType, web
 
+from cashup.client import PROTOCOL
+from cashup.strategies.conduct import conduct_of
+from cashup.strategies.endings import DEATHS, FINAL, Reason
+from cashup.trading.endings import pause_after
+
 HOUR = 3_600_000
 FIRST = 1_735_689_600_000  # 2025-01-01
 TOKEN = "test-token"
@@ -57,6 +62,9 @@ class Scripted:
         self.sockets: list[web.WebSocketResponse] = []
         self.connections = 0
         self.answering = True
+        self.hanging: set[str] = set()
+        self.again_in = 0
+        self.protocol = PROTOCOL
         self.last_decided: int | None = None
         self.changed = threading.Condition()
         self._runner: web.AppRunner | None = None
@@ -181,6 +189,9 @@ class Scripted:
         row, attempts = self.deployments[name], self.attempts[name]
         newest = attempts[-1] if attempts else None
         shown = {"state": newest and newest["state"], "message": "", "attempt": newest, "last_decided": None}
+        shown |= {"reason": newest and newest.get("reason"), "exit": None}
+        wait, self.again_in = self.again_in, 0  # over by the next look
+        shown |= {"restarts": {"deaths": 0, "again_in": wait}, "hung": name in self.hanging}
         return {"name": name, **row["spec"], **row, **shown}
 
     async def _put(self, request: web.Request) -> web.Response:
@@ -203,7 +214,7 @@ class Scripted:
         name = request.match_info["name"]
         row = self.deployments[name]
         row["fence"] += 1
-        self.attempts[name].append({"number": row["fence"], "state": "starting"})
+        self.attempts[name].append({"number": row["fence"], "state": "starting", "finished_at": None, "behind": 0})
         work = {"token": TOKEN, **{name: row["spec"].get(name) for name in ("notebook", "params", "version")}}
         return web.json_response({"attempt": row["fence"], "fence": row["fence"], **work}, status=201)
 
@@ -211,9 +222,22 @@ class Scripted:
         attempt = self.attempts[request.match_info["name"]][int(request.match_info["number"]) - 1]
         if request.match_info["what"] == "finish":
             attempt |= await request.json()
-            if attempt["give_up"]:
-                self.deployments[request.match_info["name"]]["desired"] = "stopped"
+            attempt["finished_at"] = 1
+            return web.json_response(self._settle(request.match_info["name"], Reason(attempt["reason"])))
         return web.Response(status=204)
+
+    def _settle(self, name: str, reason: Reason) -> dict[str, Any]:
+        """What follows, as the gateway decides it; all deaths are within the window."""
+        row = self.deployments[name]
+        deaths = sum(attempt.get("reason") in DEATHS for attempt in self.attempts[name])
+        again = pause_after(conduct_of(row["spec"]).restarts, deaths)
+        if row["desired"] == "stopped" or reason in (Reason.STOPPED, Reason.REPLACED):
+            return {"verdict": "stopped", "again_in": None, "deaths": deaths}
+        if reason in FINAL or again is None:
+            row["desired"] = "stopped"
+            return {"verdict": "given_up", "again_in": None, "deaths": deaths}
+        self.again_in = again
+        return {"verdict": "again", "again_in": again, "deaths": deaths}
 
     async def _rows(self, request: web.Request) -> web.Response:
         if request.match_info["noun"] != "equity":
@@ -228,7 +252,7 @@ class Scripted:
         if first not in [{"type": "auth", "token": token} for token in (TOKEN, ADMIN_TOKEN)]:
             await socket.close(code=4401, message=b"expired")
             return socket
-        await socket.send_json({"type": "welcome"})
+        await socket.send_json({"type": "welcome", "protocol": self.protocol})
         self.connections += 1
         async for frame in socket:
             if frame.type is WSMsgType.TEXT:

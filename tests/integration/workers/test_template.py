@@ -21,6 +21,7 @@ import pytest
 from nbclient.exceptions import DeadKernelError
 
 from cashup.settings import load_settings
+from cashup.strategies.endings import Reason
 from cashup.workers import fork as forking
 from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.child import Child
@@ -415,7 +416,7 @@ def test_a_forked_worker_that_is_stopped_says_how_it_ended(worker: tuple[Child, 
     gateway.wait_for(lambda: gateway.intents)
     child.stop(0.0)
     wait_until(lambda: child.outcome is not None)
-    assert child.outcome == Outcome(0, "")
+    assert child.outcome == Outcome(0, "", Reason.STOPPED)
     assert gone(kernel)
 
 
@@ -426,7 +427,7 @@ from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.child import Child
 from cashup.workers.child import Child
 url, token, notebook, folder = sys.argv[1:]
-child = Child(Assignment(url, "demo", 1, token, notebook, {}, folder + "/out.ipynb"), Path(folder, "demo.log"))
+child = Child(Assignment(url, "demo", 1, token, notebook, {}, folder + "/runs"), Path(folder, "demo.log"))
 print(child.pid, flush=True)
 sys.stdin.read()
 """
@@ -446,7 +447,8 @@ def test_a_forked_worker_stops_in_good_order_when_its_supervisor_is_killed(
     supervisor.kill()
     supervisor.communicate()
     wait_until(lambda: gone(pid))
-    record = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    (file,) = (tmp_path / "runs").glob("*.ipynb")
+    record = nbformat.read(file, as_version=4)
     assert [cell.metadata.papermill.status for cell in record.cells] == ["completed"] * len(record.cells)
 
 
