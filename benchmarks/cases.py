@@ -25,6 +25,7 @@ from benchmarks.recovery import order_recovery
 from benchmarks.sweep import sweep, sweep_dask
 from benchmarks.unknown import order_unknown
 from benchmarks.validation import validation, walkforward
+from benchmarks.worker_peers import worker_peers
 from benchmarks.workers import workers_many
 from cashup.cli.stack import Market, Stack
 from cashup.clock import parse_time
@@ -204,6 +205,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "worker": worker,
     "worker_decision": worker_decision,
     "worker_month": worker_month,
+    "worker_peers": worker_peers,
     "workers_many": workers_many,
     "demo_warm": demo_warm,
     "demo_cold": demo_cold,

@@ -18,7 +18,7 @@ from aiohttp import ClientError, ClientSession, web
 
 from benchmarks.measure import ROOT, home, pss_mib, spread
 from benchmarks.wire import Venue, Wire, Workers
-from benchmarks.workers import COINS, MINUTE, START, Fleet, _percentiles, add_account, fleet
+from benchmarks.workers import COINS, MINUTE, START, Fleet, add_account, fleet, percentiles
 from cashup.cli.ports import free_port
 from cashup.clock import parse_time
 
@@ -27,7 +27,7 @@ PAUSE = 0.1
 """Seconds between two bars: sparse, as in life, and many enough for a p99 within a minute."""
 
 
-def worker_decision(bars: int = 500) -> dict[str, Any]:
+def worker_decision(bars: int = 400) -> dict[str, Any]:
     """A bar's close frame at the gateway until the intent at the gateway: one worker, a target on 1,000 bars; floor."""
     with home() as folder:
         ours = uvloop.run(_ours(folder, bars))
@@ -55,8 +55,8 @@ async def _ours(folder: Path, bars: int) -> dict[str, Any]:
                 await asyncio.sleep(PAUSE)
     closed = made.venue.closed
     return {
-        "intent": _percentiles([d.intent - closed[d.symbol, d.bar] for d in found]),
-        "decided": _percentiles([d.accepted - closed[d.symbol, d.bar] for d in found]),
+        "intent": percentiles([d.intent - closed[d.symbol, d.bar] for d in found]),
+        "decided": percentiles([d.accepted - closed[d.symbol, d.bar] for d in found]),
     }
 
 
@@ -70,13 +70,13 @@ def _pandas() -> float:
         began = time.perf_counter_ns()
         (close.rolling(FAST).mean() > close.rolling(SLOW).mean()).astype(float)
         took.append(time.perf_counter_ns() - began)
-    return float(_percentiles(took)["p50"])
+    return float(percentiles(took)["p50"])
 
 
 async def _floor(bars: int) -> dict[str, Any]:
     """The same on the floor: a venue that pushes a candle, a process that passes it on, a process that decides."""
     frames: asyncio.Queue[str] = asyncio.Queue()
-    runner = await _venue(frames)
+    runner = await venue_of_frames(frames)
     venue, workers, port = Venue(), Workers(), free_port()
     wires = [
         Wire(f"http://127.0.0.1:{runner.addresses[0][1]}", lambda: venue),
@@ -94,7 +94,7 @@ async def _floor(bars: int) -> dict[str, Any]:
         await _answers(f"http://127.0.0.1:{port}/ready", '"ready"')
         begin = parse_time(START) // 1000
         for number in range(bars + 50):
-            frames.put_nowait(_candle(begin + number * MINUTE // 1000))
+            frames.put_nowait(candle(begin + number * MINUTE // 1000))
             await asyncio.sleep(PAUSE)
     finally:
         for process in (worker, gateway):
@@ -102,16 +102,19 @@ async def _floor(bars: int) -> dict[str, Any]:
                 process.terminate()
             await process.wait()
         await runner.cleanup()
-    return _percentiles([d.intent - venue.closed[d.symbol, d.bar] for d in workers.made[50:]])
+    return percentiles([d.intent - venue.closed[d.symbol, d.bar] for d in workers.made[50:]])
 
 
-def _candle(seconds: int) -> str:
+def candle(seconds: int) -> str:
+    """The last frame of the candle that opened at `seconds`."""
     values = {"v": "1", "c": "100.5", "h": "101", "l": "99", "o": "100", "n": "1m_" + COINS[0].replace("/", "_")}
     result = {"t": str(seconds), **values, "a": "1", "w": True}
     return orjson.dumps({"channel": "spot.candlesticks", "event": "update", "result": result}).decode()
 
 
-async def _venue(frames: asyncio.Queue[str]) -> web.AppRunner:
+async def venue_of_frames(frames: asyncio.Queue[str]) -> web.AppRunner:
+    """A WebSocket at `/frames` that pushes what is put into the queue; close it with its `cleanup`."""
+
     async def push(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)

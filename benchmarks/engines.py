@@ -161,13 +161,13 @@ def save_bars(frame: Any, path: Path) -> Path:
 
 def run_peer(name: str, bars: Path) -> dict[str, Any]:
     """One peer in a process of its own Python: `tool process_seconds engine_seconds peak_mib trades final`."""
-    _install_peers()
+    install_peers()
     done = run([str(PEER_PYTHON), "-W", "ignore", str(PEERS / SCRIPTS[name]), str(bars)], cwd=PEERS)
     figures = json.loads(done.stdout.splitlines()[-1])
     return {"tool": name, "process_seconds": round(done.seconds, 2), **figures}
 
 
-def _install_peers() -> None:
+def install_peers() -> None:
     """The peers' packages, in an environment of their own: they take another pandas than CashUp."""
     if PEER_PYTHON.exists():
         return

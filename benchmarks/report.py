@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.order_report import order_path, soak
 from benchmarks.research_report import engines, research
+from benchmarks.worker_report import workers
 
 PEERS = Path(__file__).with_name("peers") / "quoted.json"
 
@@ -60,7 +61,7 @@ def render(found: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
         _trading(values),
         order_path(values),
         soak(values),
-        _memory(values),
+        workers(values),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -152,13 +153,6 @@ def _trading(values: Mapping[str, Any]) -> str:
             ("process", "ms"), [(name, str(ms)) for name, ms in sorted(spent.items(), key=lambda item: -item[1])]
         )
     return text
-
-
-def _memory(values: Mapping[str, Any]) -> str:
-    memory = values.get("worker", {}).get("pss_mib", {})
-    rows = [("from the wish to run until it waits for its first bar", _spread(values, "worker", "seconds", " s"))]
-    rows += [(f"memory (PSS) of the {name}", f"{mib} MiB") for name, mib in memory.items()]
-    return "## A worker\n\n" + _table(("what", ""), rows)
 
 
 def _spread(values: Mapping[str, Any], case: str, field: str, unit: str = "") -> str:

@@ -66,7 +66,7 @@ class _End(asyncio.Protocol):
         self.look(data)
         if self.other is None or self.other.transport is None:
             self.waiting += data
-        else:
+        elif not self.other.transport.is_closing():
             self.other.transport.write(data)
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -188,7 +188,7 @@ async def add_account(made: Stack, name: str) -> None:
 
 
 def workers_many(
-    deployments: int = 100, symbols: int = 20, bars: int = 30, pause: int = 3, minutes: int = 2, idle: int = 20
+    deployments: int = 100, symbols: int = 20, bars: int = 20, pause: int = 3, minutes: int = 2, idle: int = 15
 ) -> dict[str, Any]:
     """100 paper deployments on 20 symbols in 20 accounts, all deciding every one-minute bar: delay, CPU and memory.
 
@@ -221,11 +221,11 @@ async def _many(
             "accounts": len(symbols),
             "candle_subscriptions": made.venue.subscriptions,
             "seconds_until_all_ready": round(started, 1),
-            "ms_close_to_bar_sent": _percentiles([d.sent - closed for d, closed in quick]),
-            "ms_close_to_intent": _percentiles([d.intent - closed for d, closed in quick]),
-            "ms_close_to_decided": _percentiles([d.accepted - closed for d, closed in quick]),
-            "at_the_minute_ms_close_to_decided": _percentiles([d.accepted - closed for d, closed in slow]),
-            "at_the_minute_ms_close_to_bar_sent": _percentiles([d.sent - closed for d, closed in slow]),
+            "ms_close_to_bar_sent": percentiles([d.sent - closed for d, closed in quick]),
+            "ms_close_to_intent": percentiles([d.intent - closed for d, closed in quick]),
+            "ms_close_to_decided": percentiles([d.accepted - closed for d, closed in quick]),
+            "at_the_minute_ms_close_to_decided": percentiles([d.accepted - closed for d, closed in slow]),
+            "at_the_minute_ms_close_to_bar_sent": percentiles([d.sent - closed for d, closed in slow]),
             "cpu_ms_per_bar": {name: round(seconds / bars * 1000, 1) for name, seconds in spent.items()},
             "cores_idle": {name: round(seconds / max(idle, 1), 4) for name, seconds in resting.items()},
             "cores_at_one_minute_bars": round(sum(spent_slow.values()) / max(minutes * 60, 1), 3),
@@ -273,7 +273,7 @@ def _memory(made: Fleet) -> dict[str, Any]:
     }
 
 
-def _percentiles(nanoseconds: Sequence[int]) -> dict[str, Any]:
+def percentiles(nanoseconds: Sequence[int]) -> dict[str, Any]:
     """Milliseconds."""
     if len(nanoseconds) < 2:
         return {"count": len(nanoseconds)}
