@@ -136,6 +136,8 @@ class Fleet:
 
     def kill_workers(self) -> None:
         """End them without their reports: a hundred tear sheets are not what is measured."""
+        if not self.stack.supervisor.started:
+            return
         self.stack.supervisor.kill()
         for process in self.stack.worker_processes():
             with suppress(psutil.NoSuchProcess):
@@ -165,7 +167,7 @@ async def fleet(folder: Path, symbols: Sequence[str], bars: int) -> AsyncIterato
         made.venue_url, through = wires[0].url, wires[1].url
         assert made.client.token is not None
         save_token(Settings(home=folder, gateway_url=through), made.client.token)
-        made._env["CASHUP_GATEWAY_URL"] = through
+        made.env["CASHUP_GATEWAY_URL"] = through
         made.supervisor = made._process("supervisor", ["live", "up", "--no-files"])
         made._exit.callback(made.supervisor.stop)
         await asyncio.to_thread(made.supervisor.start, announces=False)
@@ -245,7 +247,7 @@ async def _lap(
         found += await made.close_bar(control, deployments)
         await asyncio.sleep(max(0.0, began + pause - time.perf_counter()))
     after = _cpu(processes)
-    spent = {name: after[name] - before[name] for name in after}
+    spent = {name: max(after[name] - before[name], 0.0) for name in after}
     return [(d, made.venue.closed[d.symbol, d.bar]) for d in found], spent
 
 
@@ -254,16 +256,30 @@ async def _rest(made: Fleet, seconds: float) -> dict[str, float]:
     processes = made.processes()
     before = _cpu(processes)
     await asyncio.sleep(seconds)
-    return {name: after - before[name] for name, after in _cpu(processes).items()}
+    return {name: max(after - before[name], 0.0) for name, after in _cpu(processes).items()}
 
 
 def _cpu(processes: Mapping[str, Sequence[psutil.Process]]) -> dict[str, float]:
-    return {name: sum(sum(p.cpu_times()[:2]) for p in found if p.is_running()) for name, found in processes.items()}
+    return {name: sum(_seconds(process) for process in found) for name, found in processes.items()}
+
+
+def _seconds(process: psutil.Process) -> float:
+    """CPU seconds so far; 0 for one that has ended: a backend of the database comes and goes."""
+    with suppress(psutil.NoSuchProcess):
+        return float(sum(process.cpu_times()[:2]))
+    return 0.0
+
+
+def _pss(process: psutil.Process) -> float:
+    """MiB; 0 for one that has ended."""
+    with suppress(OSError):
+        return pss_mib(process.pid)
+    return 0.0
 
 
 def _memory(made: Fleet) -> dict[str, Any]:
     """PSS in MiB by kind of process, and what the workers weigh: template, workers and kernels."""
-    weights = {name: [pss_mib(p.pid) for p in found] for name, found in made.processes().items()}
+    weights = {name: [_pss(p) for p in found] for name, found in made.processes().items()}
     ours = sum(sum(weights[name]) for name in ("template", "worker", "kernel"))
     return {
         "pss_mib": {name: round(sum(found), 1) for name, found in weights.items()},
