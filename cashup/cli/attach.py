@@ -104,6 +104,12 @@ def _account(data: Mapping[str, Any]) -> str:
     return f"account  {data['account']} {data['state']}{': ' + data['message'] if data.get('message') else ''}"
 
 
+def _alert(data: Mapping[str, Any]) -> str:
+    if data["acknowledged_at"] is not None:
+        return f"alert    {data['id']} {data['code']}: somebody has looked at it"
+    return f"alert    {data['id']} {data['code']}, {data['severity']}: {data['message']}"
+
+
 def _rest(data: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in data.items() if key != "deployment" and value is not None)
 
@@ -119,5 +125,6 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "bar_processed": _processed,
     "account_changed": _account,
     "halt_changed": _halt,
+    "alert_changed": _alert,
 }
-"""How an event reads, by its kind; others, such as alerts, are told by their data."""
+"""How an event reads, by its kind; others are told by their data."""

@@ -138,13 +138,14 @@ def show(
     import json
 
     from cashup.cli.live_keys import described, keys_of_file, keys_of_spec, print_keys
+    from cashup.settings import load_settings
 
     file = folder / f"{name}.toml"
     if stored or not file.is_file():
         with _client() as client:
             keys = keys_of_spec(client.deployment(name)["spec"])
     else:
-        keys = keys_of_file(file)
+        keys = keys_of_file(file, load_settings().versions_path)
     if as_json:
         print(json.dumps(described(name, keys)))
     else:

@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from cashup.strategies.conduct import own_account
+from cashup.strategies.notebook import read_parameters
+from cashup.strategies.versions import read_version
 from cashup.workers.deployment import KEYS, DeploymentFile, parse_file
 
 
@@ -24,18 +26,33 @@ class Key:
     description: str
 
 
-def keys_of_file(file: Path) -> list[Key]:
-    """The keys of a deployment file. Raises DeploymentError for a file that cannot be used."""
+def keys_of_file(file: Path, versions: Path) -> list[Key]:
+    """The keys of a deployment file; parameters are those of its version, where it names one.
+
+    Raises DeploymentError for a file that cannot be used, NotFound and IntegrityError for such a version.
+    """
     deployment = parse_file(file)
-    keys = list(_keys(deployment, KEYS))
-    return [_own(key, file.stem) if key.key == "account" else key for key in keys]
+    notebook, params = file.resolve().parent.parent / deployment.notebook, deployment.parameters
+    if deployment.version is not None:
+        version = read_version(versions, deployment.version)
+        notebook, params = version.path, dict(version.params)
+    keys: list[Key] = []
+    for key in _keys(deployment, KEYS):
+        if key.key == "parameters":
+            keys += _parameters(notebook, params)
+        else:
+            keys.append(_own(key, file.stem) if key.key == "account" else key)
+    return keys
 
 
 def keys_of_spec(spec: Mapping[str, Any]) -> list[Key]:
     """The keys of what the gateway stores; what it adds itself (symbols, hashes) is left out."""
     given = {"parameters" if key == "params" else key: value for key, value in spec.items()}
     named = {key: value for key, value in given.items() if key in KEYS and value not in ({}, [])}
-    return list(_keys(DeploymentFile.model_validate(named), KEYS))
+    keys: list[Key] = []
+    for key in _keys(DeploymentFile.model_validate(named), KEYS):
+        keys += _parameters(Path(spec["notebook"]), spec["params"]) if key.key == "parameters" else [key]
+    return keys
 
 
 def described(name: str, keys: Sequence[Key]) -> dict[str, Any]:
@@ -59,6 +76,21 @@ def _keys(model: BaseModel, names: Sequence[str], within: str = "") -> Iterator[
         else:
             description = type(model).model_fields[name].description or ""
             yield Key(f"{within}{name}", _plain(value), given, description)
+
+
+def _parameters(notebook: Path, given: Mapping[str, Any]) -> list[Key]:
+    """Each parameter of the notebook, or only what is given where there is no notebook to read."""
+    from cashup.errors import NotebookError
+
+    try:
+        known = read_parameters(notebook)
+    except NotebookError:
+        known = {}
+    values = {name: one.default for name, one in known.items()} | dict(given)
+    return [
+        Key(f"parameters.{name}", value, name in given, known[name].help if name in known else "")
+        for name, value in values.items()
+    ]
 
 
 def _own(key: Key, name: str) -> Key:

@@ -146,7 +146,7 @@ def test_a_viewer_may_send_anything(case: schemathesis.Case, served: Served) -> 
 @examples(25)
 def test_a_trader_may_send_anything_about_what_is_theirs(case: schemathesis.Case, served: Served) -> None:
     name = "main" if "/accounts/" in case.path or "/risk/" in case.path else "demo"
-    known = {"name": name, "order": served.order, "number": "1", "scope": "account"}
+    known = {"name": name, "order": served.order, "number": "1", "ident": "1", "scope": "account"}
     case.path_parameters.update({key: known[key] for key in case.path_parameters})
     theirs = [negative_data_rejection, positive_data_acceptance]  # the path is not what was made up any more
     case.call_and_validate(base_url=served.url, headers=served.headers("owner"), excluded_checks=theirs)

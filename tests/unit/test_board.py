@@ -98,6 +98,20 @@ def test_the_worker_is_what_the_gateway_says() -> None:
     assert (board.worker, board.at["worker"]) == ("failed", 7)
 
 
+def test_every_order_shows_the_version_that_asked_for_it() -> None:
+    board = Board("demo")
+    board.load_deployment({"attempt": {"state": "ready", "number": 1, "heartbeat_at": 5, "version": "aaa"}}, now=9)
+    board.load_orders([order("a", "open", 1) | {"version": "old"}, order("hand", "open", 1) | {"version": None}])
+    board.apply(changed(1, order("a", "filled", 2)))
+    board.apply(changed(2, order("hand", "filled", 2)))
+    board.apply(changed(3, order("b", "open", 3)))
+    board.apply(Event(4, "deployment:demo", EventKind.ATTEMPT_STARTED, 7, {"attempt": 2, "version": "bbb"}))
+    board.apply(changed(5, order("c", "open", 4)))
+    board.apply(changed(6, order("b", "filled", 5)))
+    shown = {name: row["version"] for name, row in board.orders.items()}
+    assert shown == {"a": "old", "hand": None, "b": "aaa", "c": "bbb"}
+
+
 def test_thinning_keeps_ends_and_spikes() -> None:
     dice = random.Random(7)
     points = [[number, dice.random()] for number in range(10_000)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,23 @@ def test_a_forged_version_is_not_the_one_on_record(notebook: Path, folder: Path)
     assert read_version(folder / "x", forged.id).promoted
     with pytest.raises(IntegrityError):
         read_version(folder / "x", forged.id, content_hash=real.content_hash)
+
+
+def test_another_version_under_its_name_is_refused(notebook: Path, folder: Path) -> None:
+    real, other = frozen(notebook, folder), frozen(notebook, folder, fast=99)
+    shutil.rmtree(real.folder)
+    other.folder.rename(real.folder)
+    with pytest.raises(IntegrityError):
+        read_version(folder, real.id)
+    # Somebody who knows how the content is hashed still cannot make other parameters have the same id.
+    document = {**other.document, "version": real.id}
+    told = {name: value for name, value in document.items() if name != "content_hash"}
+    told["bytes"] = sha256((real.folder / "sma.ipynb").read_bytes()).hexdigest()
+    document["content_hash"] = sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    rewrite(Version(real.id, real.folder, document))
+    with pytest.raises(IntegrityError):
+        read_version(folder, real.id)
+    assert list_versions(folder) == [real.id]
 
 
 @pytest.mark.parametrize("ident", ["", "0123456789ab", "..", "../home"])

@@ -19,6 +19,15 @@ __all__ = ["cashup", "project"]
 Run = Callable[..., Command]
 SLOWER = [("parameters", CONTRACT[0][1].replace("slow = 4", "slow = 5")), *CONTRACT[1:]]
 
+ALERT = {
+    "id": 3,
+    "deployment": "demo",
+    "code": "drift",
+    "severity": "warning",
+    "message": "live leaves its backtest",
+    "acknowledged_at": None,
+}
+
 
 def out(command: Command) -> str:
     assert command.process.stdout is not None
@@ -185,7 +194,8 @@ def test_show_says_what_is_given_and_what_is_the_default(
     cashup: Run,
     project: Path,
 ) -> None:
-    (project / "live" / "demo.toml").write_text(DEPLOYMENT + "hang_bars = 3\n[limits]\nmax_open_orders = 5\n")
+    tables = "hang_bars = 3\n[parameters]\nfast = 3\n[limits]\nmax_open_orders = 5\n"
+    (project / "live" / "demo.toml").write_text(DEPLOYMENT + tables)
     shown = json.loads(out(cashup("live", "show", "demo", "--json")))
     keys: dict[str, Any] = {key["key"]: (key["value"], key["given"]) for key in shown["keys"]}
     assert keys["capital"] == ("1000", True)
@@ -193,6 +203,7 @@ def test_show_says_what_is_given_and_what_is_the_default(
     assert keys["on_exit"] == ("keep", False)
     assert keys["limits.max_open_orders"] == (5, True)
     assert keys["restarts.limit"] == (5, False)
+    assert (keys["parameters.fast"], keys["parameters.slow"]) == ((3, True), (4, False))
     table = out(cashup("live", "show", "demo")).splitlines()
     assert any(line.split()[:3] == ["on_exit", "keep", "default"] for line in table)
 
@@ -219,16 +230,20 @@ def test_attach_follows_and_leaves_it_running(cashup: Run, gateway: Scripted, en
         ("intent_accepted", {"deployment": "demo", "key": "1", "bar": 0, "targets": {"A/B": 0.5}, "decisions": []}),
         ("fill_booked", {"deployment": "other", "side": "buy"}),
         ("bar_processed", {"deployment": "demo", "bar": 0, "equity": "1000.5", "cash": "1", "positions": {}}),
+        ("alert_changed", ALERT),
+        ("alert_changed", ALERT | {"acknowledged_at": 1}),
         ("something_new", {"deployment": "demo", "code": "drift"}),
     ]
     for seq, (kind, data) in enumerate(events, start=1):
         frame = {"type": "event", "seq": seq, "stream": "deployment:demo", "kind": kind, "at": 1_000, "data": data}
         gateway.send(frame)
-    lines = [command.process.stdout.readline().rstrip() for _ in range(4)]
+    lines = [command.process.stdout.readline().rstrip() for _ in range(6)]
     assert [line.partition("  ")[2] for line in lines] == [
         "attempt  1 started, version 0123456789ab",
         "decided  bar 1970-01-01T00:00:00Z: A/B 0.5",
         "booked   bar 1970-01-01T00:00:00Z: equity 1000.5, cash 1",
+        "alert    3 drift, warning: live leaves its backtest",
+        "alert    3 drift: somebody has looked at it",
         "something new code drift",
     ]
     command.process.send_signal(ending)

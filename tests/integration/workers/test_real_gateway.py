@@ -86,6 +86,9 @@ def test_a_worker_that_dies_twice_decides_every_bar_once(home: Path) -> None:
     assert f"tear sheet {BARS - 1}" in record.cells[-1].outputs[0].text
     assert "Total Return [%]" in record.cells[-1].outputs[-1].data["text/plain"]
     assert orders, "the averages cross in these bars"
+    # What ran is what was frozen, and every order says so.
+    (frozen,) = (home / "versions").iterdir()
+    assert {order["version"] for order in orders} == {frozen.name}
 
 
 WATCHING = [
