@@ -46,10 +46,11 @@ class Exchange(Protocol):
         """Every asset with something on it."""
         ...
 
-    def admit(self, symbol: Symbol, client_order_id: str) -> float:
-        """Keep the venue's leave to place this order next: 0.0, or the seconds after which to ask again.
+    def admit(self, symbol: Symbol, order_id: str) -> float:
+        """Keep the venue's leave to place or amend this order next: 0.0, or the seconds after which to ask again.
 
-        Ask before the order is claimed: its fence runs from the claim. Repeating it for the same order does nothing.
+        `order_id` is the one that `place` or `amend` will be given. Ask before the request is claimed: its fence runs
+        from the claim. Repeating it for the same order does nothing.
         """
         ...
 

@@ -158,15 +158,15 @@ class GateExchange:
 
     # -- orders -------------------------------------------------------------------------------------------------
 
-    def admit(self, symbol: Symbol, client_order_id: str) -> float:
-        """Keep one of the account's 10 placements a second in this market for the order. See `limiter.py`.
+    def admit(self, symbol: Symbol, order_id: str) -> float:
+        """Keep one of the account's 10 placements or amendments a second in this market. See `limiter.py`.
 
         None is given while Gate's clock and ours are apart; Gate is then asked for its time again and again.
         """
         if wait := self._venue_clock.wait(self._read_time):
             return wait
         pair = self._markets.known_pair(symbol)
-        return self._limiter.admit(place_key(self._account, pair), PLACE, client_order_id)
+        return self._limiter.admit(place_key(self._account, pair), PLACE, order_id)
 
     async def _read_time(self) -> None:
         await self._get("time", {}, private=False)
@@ -181,10 +181,7 @@ class GateExchange:
             self._require_account()
             body = rows.order_body(request, await self._markets.pair(request.symbol))
         except (ExchangeTransient, ExchangeRefused) as error:
-            if ticket is not None:
-                ticket.give_back()
-            label = error.code.upper() if isinstance(error, ExchangeRefused) else ""
-            return SendResult(ResultClass.NOT_SENT, label=label, message=str(error))
+            return _not_sent(error, ticket)
         reply = await self._exchange("POST", "orders", body, ticket=ticket)
         result = classify(reply, self._report, request.client_order_id)
         if result.label in OUTDATED:
@@ -205,13 +202,22 @@ class GateExchange:
         price: Decimal | None = None,
         expires_at: Millis | None = None,
     ) -> SendResult:
-        """Change amount or price of a resting order; Gate keeps its place in the queue only when the amount falls."""
+        """Change amount or price of a resting order; Gate keeps its place in the queue only when the amount falls.
+
+        Like an order, it goes out at once when it was admitted, and else waits for its turn.
+        """
         given = {"amount": quantity, "price": price}
         changes = {name: format(value, "f") for name, value in given.items() if value is not None}
-        return await self._change("PATCH", symbol, order_id, changes, expires_at)
+        return await self._change("PATCH", symbol, order_id, changes, expires_at, self._limiter.admitted(order_id))
 
     async def _change(
-        self, method: str, symbol: Symbol, order_id: str, changes: Mapping[str, str], expires_at: Millis | None
+        self,
+        method: str,
+        symbol: Symbol,
+        order_id: str,
+        changes: Mapping[str, str],
+        expires_at: Millis | None,
+        ticket: Ticket | None = None,
     ) -> SendResult:
         """One write about a resting order, classified."""
         fence = expires_at if expires_at is not None else self.clock.now() + CHANGE_WITHIN
@@ -222,11 +228,10 @@ class GateExchange:
                 **changes,
                 "x-gate-exptime": f"{fence}",
             }
-            reply = await self._exchange(method, f"orders/{order_id}", query)
-        except ExchangeTransient as error:
-            return SendResult(ResultClass.NOT_SENT, message=str(error))
-        except ExchangeRefused as error:
-            return SendResult(ResultClass.NOT_SENT, label=error.code.upper(), message=str(error))
+            self._require_account()
+        except (ExchangeTransient, ExchangeRefused) as error:
+            return _not_sent(error, ticket)
+        reply = await self._exchange(method, f"orders/{order_id}", query, ticket=ticket)
         return replace(classify_change(reply, self._report, order_id), wire=reply.wire)
 
     async def cancel_all(self, symbol: Symbol) -> Sequence[OrderReport]:
@@ -335,6 +340,14 @@ class GateExchange:
             if len(answer) < size:
                 return found
             page += 1
+
+
+def _not_sent(error: ExchangeTransient | ExchangeRefused, ticket: Ticket | None) -> SendResult:
+    """Nothing was written, so the leave to write is free again."""
+    if ticket is not None:
+        ticket.give_back()
+    label = error.code.upper() if isinstance(error, ExchangeRefused) else ""
+    return SendResult(ResultClass.NOT_SENT, label=label, message=str(error))
 
 
 def _connect(credentials: Credentials | None, base_url: str | None, *, sandbox: bool, timeout: float) -> GateClient:

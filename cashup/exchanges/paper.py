@@ -52,7 +52,7 @@ class PaperExchange:
         """Every asset with something on it."""
         return {asset: balance for asset, balance in self.account.balances.items() if balance.total}
 
-    def admit(self, symbol: Symbol, client_order_id: str) -> float:
+    def admit(self, symbol: Symbol, order_id: str) -> float:
         """Paper has no rate limits."""
         return 0.0
 

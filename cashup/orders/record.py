@@ -59,6 +59,11 @@ class Record:
         return self.order.state
 
     @property
+    def name_at_venue(self) -> str:
+        """What the venue is asked by: its own id, as soon as it is known, which it remembers longer than ours."""
+        return self.order.exchange_order_id or self.id
+
+    @property
     def explicit(self) -> bool:
         """True for an order that was asked for as such, not made to reach a target."""
         return self.bar is None

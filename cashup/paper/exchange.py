@@ -141,7 +141,7 @@ class LivePaper:
         """The account's executions since `since`, oldest first."""
         return await self._book.trades(symbol, since)
 
-    def admit(self, symbol: Symbol, client_order_id: str) -> float:
+    def admit(self, symbol: Symbol, order_id: str) -> float:
         """Paper has no rate limits."""
         return 0.0
 

@@ -338,7 +338,7 @@ class AccountActor:
                 self._errands.send(request)
                 if self._countdown is not None:
                     self._countdown.wake()
-            for record in await desks.claim_amendments():
+            for record in await desks.claim_amendments(self.exchange.admit):
                 self._errands.amend(record)
         self._errands.follow(desks.unsettled())
 

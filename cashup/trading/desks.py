@@ -6,7 +6,7 @@ fails the copy is worthless; `load` reads it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -28,6 +28,9 @@ from cashup.trading.oversight import Oversight
 from cashup.trading.prices import Prices
 from cashup.trading.turn import Turn
 from cashup.types import Market, Millis, OrderReport, OrderRequest, OrderState, Symbol
+
+Admit = Callable[[Symbol, str], float]
+"""`Exchange.admit`."""
 
 
 class Desks:
@@ -158,21 +161,15 @@ class Desks:
                 desk.save(turn)
         await self.commit(turn)
 
-    async def claim(self, admit: Callable[[Symbol, str], float]) -> list[OrderRequest]:
+    async def claim(self, admit: Admit) -> list[OrderRequest]:
         """Claim the orders that wait to be sent; the requests that must now be written, once each.
 
         An order that `admit` does not let through yet is not claimed: its fence would run while it waits. `pause` is
         then the number of seconds after which the first of them may be.
         """
-        waiting, pauses = {}, []
-        for record in self.unsettled():
-            if record.state is OrderState.PENDING_SEND:
-                seconds = admit(record.order.symbol, record.id)
-                if seconds > 0:
-                    pauses.append(seconds)
-                else:
-                    waiting[record.id] = record
-        self.pause = min(pauses, default=None)
+        self.pause = None
+        unsent = (record for record in self.unsettled() if record.state is OrderState.PENDING_SEND)
+        waiting = self._admitted(unsent, admit)
         if not waiting:
             return []
         now = self._clock.now()
@@ -202,9 +199,12 @@ class Desks:
                 desk.save(turn)
         await self.commit(turn)
 
-    async def claim_amendments(self) -> list[Record]:
-        """Claim every amendment that waits to be sent; the orders whose amendment must now be written, once each."""
-        waiting = {record.id: record for record in self.unsettled() if _may_amend(record)}
+    async def claim_amendments(self, admit: Admit) -> list[Record]:
+        """Claim every amendment that waits to be sent; the orders whose amendment must now be written, once each.
+
+        `admit` is asked as for an order, by the name under which the amendment is written. Call it after `claim`.
+        """
+        waiting = self._admitted(filter(_may_amend, self.unsettled()), admit)
         if not waiting:
             return []
         now = self._clock.now()
@@ -213,6 +213,17 @@ class Desks:
         for ident in claimed:
             waiting[ident].amend_before = before
         return [record for ident, record in waiting.items() if ident in claimed]
+
+    def _admitted(self, records: Iterable[Record], admit: Admit) -> dict[str, Record]:
+        """Those that the venue lets in now; `pause` falls to what the first of the others must wait."""
+        admitted = {}
+        for record in records:
+            seconds = admit(record.order.symbol, record.name_at_venue)
+            if seconds > 0:
+                self.pause = seconds if self.pause is None else min(self.pause, seconds)
+            else:
+                admitted[record.id] = record
+        return admitted
 
 
 def _may_amend(record: Record) -> bool:

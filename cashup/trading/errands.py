@@ -104,8 +104,7 @@ class Errands:
         terms, before = record.order.amending, record.amend_before
         if terms is None or before is None:
             return
-        ident = record.order.exchange_order_id or record.id
-        result = await amend(self._exchange, record.order.symbol, ident, terms, before, self._clock)
+        result = await amend(self._exchange, record.order.symbol, record.name_at_venue, terms, before, self._clock)
         self._tell(News([AmendAnswered(result)], order=record.id, cause="answer"))
 
     async def _cancel(self, record: Record, name: str) -> None:
@@ -118,9 +117,8 @@ class Errands:
             await self._look(record)
 
     async def _ask_to_cancel(self, record: Record) -> SendResult:
-        ident = record.order.exchange_order_id or record.id
         before = self._clock.now() + self._patience.fence
-        result = await cancel(self._exchange, record.order.symbol, ident, before, self._clock)
+        result = await cancel(self._exchange, record.order.symbol, record.name_at_venue, before, self._clock)
         self._tell(News([CancelAnswered(result)], order=record.id, cause="answer"))
         return result
 

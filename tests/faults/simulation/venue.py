@@ -228,7 +228,7 @@ class SimulatedExchange:
         self._random = random
         self._world = world
 
-    def admit(self, symbol: Symbol, client_order_id: str) -> float:
+    def admit(self, symbol: Symbol, order_id: str) -> float:
         return 0.0
 
     async def place(self, request: OrderRequest) -> SendResult:

@@ -35,6 +35,7 @@ class FaultyExchange:
     lose_answers: int = 0
     refuse_connections: int = 0
     break_reads: int = 0
+    break_trades: bool = False
     lose_changes: int = 0
     lose_change_answers: int = 0
     break_cancels: int = 0
@@ -48,8 +49,8 @@ class FaultyExchange:
     amended: list[str] = field(default_factory=list)
     breaks: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def admit(self, symbol: Symbol, client_order_id: str) -> float:
-        return self.full or self.inner.admit(symbol, client_order_id)
+    def admit(self, symbol: Symbol, order_id: str) -> float:
+        return self.full or self.inner.admit(symbol, order_id)
 
     async def place(self, request: OrderRequest) -> SendResult:
         if self.refuse_connections:
@@ -144,6 +145,8 @@ class FaultyExchange:
         return await self.inner.open_orders()
 
     async def trades(self, symbol: Symbol, since: Millis) -> Sequence[Trade]:
+        if self.break_trades:
+            raise ExchangeTransient("502")
         return await self.inner.trades(symbol, since)
 
     def watch_candles(

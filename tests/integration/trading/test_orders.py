@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -273,6 +274,23 @@ async def test_an_order_that_was_not_sent_ends_here(faulty: Desk, exchange: Faul
     ended = await faulty.order(ident, "cancelled")
     assert (ended["claimed_at"], ended["reserved"], ended["reason"]) == (None, 0, "cancelled before it was sent")
     assert exchange.placed == []
+    await faulty.check()
+
+
+async def test_an_amendment_that_has_no_room_is_not_claimed_and_goes_out_when_it_has(
+    faulty: Desk, exchange: FaultyExchange
+) -> None:
+    """Its fence runs from the claim, so it waits before that."""
+    ident = await resting(faulty)
+    exchange.full = 0.05
+    await faulty.amend("a", ident, price="39000")
+    await asyncio.sleep(0.2)
+    row = await faulty.order(ident)
+    assert (row["amending"] is not None, row["amend_before"], exchange.amended) == (True, None, [])
+    exchange.full = 0.0
+    assert (await faulty.concluded("a"))["decisions"][-1]["code"] == "amended"
+    assert (await faulty.order(ident))["price"] == 39_000
+    assert exchange.amended == [row["exchange_order_id"]]
     await faulty.check()
 
 

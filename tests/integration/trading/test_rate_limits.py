@@ -52,6 +52,22 @@ async def test_more_orders_than_the_venue_takes_in_a_second_wait_before_they_are
     assert await desk.rows(late) == []  # the fence begins with the claim
 
 
+async def test_amendments_wait_before_they_are_claimed_too(desk: Simulated) -> None:
+    """They share ten places a second with the orders of their market."""
+    ids = await with_orders(desk, 25)
+    await open_(desk, 25)
+    for number, ident in enumerate(ids):
+        await desk.amend(f"a{number}", ident, price="9000")
+    for number in range(len(ids)):
+        await desk.concluded(f"a{number}")
+    claimed = "SELECT max(at) - min(at) AS millis, count(*) AS n FROM order_events WHERE event = 'amend_claimed'"
+    (claims,) = await desk.rows(claimed)
+    sent = [seen.effect for seen in desk.simulator.register.writes if seen.what == "amend"]
+    assert (claims["n"], sent) == (25, [True] * 25)
+    assert claims["millis"] >= 1_500  # three of the seconds in which the venue counts
+    assert desk.simulator.limits.violations == 0
+
+
 async def test_a_cancel_does_not_wait_for_orders_that_do(desk: Simulated) -> None:
     await with_orders(desk, 40)
 
