@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cashup.clock import Clock
 from cashup.events import EventKind
@@ -107,6 +107,16 @@ class Lease:
         """Let another gateway have it at once."""
         await self._update(expires=0)
 
+    async def hold(self, connection: AsyncConnection) -> None:
+        """Keep it in these hands until the transaction of `connection` ends.
+
+        Raises LeaseLost when it is in other hands or has run out, as after a pause.
+        """
+        lease = account_leases.c
+        mine = (lease.account == self.account) & (lease.fence == self.fence) & (lease.expires > NOW)
+        if (await connection.execute(select(lease.fence).where(mine).with_for_update(read=True))).first() is None:
+            raise self._lost()
+
     async def mark(
         self, state: AccountState, message: str, clock: Clock, comparison: Mapping[str, Any] | None = None
     ) -> None:
@@ -130,4 +140,4 @@ class Lease:
                 raise self._lost()
 
     def _lost(self) -> LeaseLost:
-        return LeaseLost(f"another gateway trades account {self.account} now")
+        return LeaseLost(f"another gateway trades account {self.account} now, or the lease ran out")

@@ -174,7 +174,7 @@ class AccountActor:
                 tasks += [group.create_task(stream.run()), group.create_task(self._countdown.run())]
                 await self._recover(desks, stream)
                 await self._reconcile(lease, desks, stream)
-                tasks.append(group.create_task(self._watch(desks)))
+                tasks.append(group.create_task(self._watch(lease, desks)))
                 tasks.append(group.create_task(self._compare(desks)))
                 await self._work(lease, desks, stream)
             except (CashUpError, TimeoutError) as error:
@@ -319,9 +319,9 @@ class AccountActor:
                 await self._block(lease, desks, problem)
                 return
 
-    async def _watch(self, desks: Desks) -> None:
+    async def _watch(self, lease: Lease, desks: Desks) -> None:
         """Look after losses whenever the books are right."""
-        losses = LossWatch(self.account, self._engine, self._halts, self._clock)
+        losses = LossWatch(lease, self._engine, self._halts, self._clock)
         while True:
             if self.state is AccountState.READY:
                 await desks.watch(losses)

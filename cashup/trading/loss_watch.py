@@ -2,10 +2,14 @@
 
 A loss beyond a limit latches a halt, which stays over restarts until an operator clears it, and has what rests in the
 scope cancelled. What a limit is measured against is in the table `worths`.
+
+Only the holder of the account's lease measures, and not in the first moment after it was paused: what it knows of
+prices and positions is then from before, in parts.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,6 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cashup.clock import Clock
+from cashup.orders.lease import Lease
 from cashup.storage.database import transaction
 from cashup.strategies.limits import NO_LIMITS, Limits
 from cashup.trading.halts import Halt, Halts, Scope
@@ -30,6 +35,9 @@ log = structlog.get_logger()
 
 WRITE_AFTER: Millis = 10_000
 """How old a written worth may be when nothing but the worth itself has changed."""
+
+PAUSED_SECONDS = 5.0
+"""Who has not looked for so long was paused: looking comes round every second."""
 
 Key = tuple[Scope, str, str]
 """The scope, whose it is, and the currency."""
@@ -47,14 +55,19 @@ class Equity:
 
 
 class LossWatch:
-    """Watches the deployments of one account, and their owners."""
+    """Watches the deployments of the account that `lease` is for, and their owners. `paused` is in seconds."""
 
-    def __init__(self, account: str, database: AsyncEngine, halts: Halts, clock: Clock) -> None:
-        self._account = account
+    def __init__(
+        self, lease: Lease, database: AsyncEngine, halts: Halts, clock: Clock, paused: float = PAUSED_SECONDS
+    ) -> None:
+        self._account = lease.account
+        self._lease = lease
         self._database = database
         self._halts = halts
         self._clock = clock
-        self._looked: Millis = 0
+        self._paused = paused
+        self._measured: Millis = 0
+        self._looked: float | None = None
 
     async def look(
         self, equities: Sequence[Equity], limits: Mapping[tuple[Scope, str], Limits], latched: Iterable[Halt]
@@ -63,15 +76,32 @@ class LossWatch:
 
         `limits` are those of deployments, the account and users, by whose they are; `latched` the halts there are.
         Where no limit is measured against them, worths are written now and then only, and not looked at in between.
+        Raises LeaseLost, having written nothing.
         """
         now = self._clock.now()
         watched = any(limit.watches_losses for limit in limits.values())
-        if not equities or (not watched and now - self._looked < WRITE_AFTER):
-            return False
-        self._looked = now
+        try:
+            if not equities or (not watched and now - self._measured < WRITE_AFTER) or self._was_paused():
+                return False
+            self._measured = now
+            return await self._measure(now, equities, limits, latched)
+        finally:
+            self._looked = asyncio.get_running_loop().time()
+
+    def _was_paused(self) -> bool:
+        return self._looked is not None and asyncio.get_running_loop().time() - self._looked > self._paused
+
+    async def _measure(
+        self,
+        now: Millis,
+        equities: Sequence[Equity],
+        limits: Mapping[tuple[Scope, str], Limits],
+        latched: Iterable[Halt],
+    ) -> bool:
         there = {(halt.scope, halt.name, halt.code) for halt in latched}
         breaches: list[tuple[Scope, str, Breach]] = []
         async with transaction(self._database) as connection:
+            await self._lease.hold(connection)
             totals = await self._totals(connection, equities)
             before = await _read(connection, totals)
             for key, (value, capital) in totals.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,8 @@ from cashup.clock import VirtualClock, WallClock, parse_time
 from cashup.errors import NotFound, UsageError
 from cashup.exchanges.paper import PaperExchange
 from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
+from cashup.orders.journal import LeaseLost
+from cashup.orders.lease import Holder, Lease
 from cashup.strategies.limits import Limits
 from cashup.trading.funding import Funding
 from cashup.trading.halts import Halts, Scope
@@ -19,6 +22,7 @@ from cashup.trading.loss_watch import Equity, LossWatch
 from cashup.trading.risk import TradingState
 from cashup.trading.risk_limits import RiskLimits
 from tests.integration.trading.conftest import BTC, CAPITAL, Desk, Prices, deploy, open_desk, until
+from tests.integration.trading.faults import FaultyExchange
 
 D = Decimal
 
@@ -189,8 +193,10 @@ async def test_losses_are_measured_over_midnight_and_over_accounts(desk: Desk, d
         (Scope.USER, "ann"): Limits(max_drawdown=D("0.025"), on_breach="halted"),
     }
 
+    leases = {account: await leased(database, account) for account in ("main", "elsewhere")}
+
     async def look(account: str, name: str, value: int) -> bool:
-        watch = LossWatch(account, database, halts, clock)
+        watch = LossWatch(leases[account], database, halts, clock)
         return await watch.look([Equity(name, "ann", "EUR", D(value), D(1000))], limits, await halts.all())
 
     assert not await look("elsewhere", "far", 1000)
@@ -205,6 +211,47 @@ async def test_losses_are_measured_over_midnight_and_over_accounts(desk: Desk, d
     assert not await look("main", "demo", 941)  # latched once
     assert await look("main", "demo", 921)  # 5.05 % of 970
     assert {halt.target for halt in await halts.all()} == {"user:ann", "deployment:demo"}
+
+
+async def leased(database: AsyncEngine, account: str) -> Lease:
+    lease = await Lease.take(database, account, Holder())
+    assert lease is not None
+    return lease
+
+
+TAKEN = "UPDATE account_leases SET fence = fence + 1, holder = 'another'"
+RUN_OUT = "UPDATE account_leases SET expires = 1"
+
+
+@pytest.mark.parametrize("how", [TAKEN, RUN_OUT])
+async def test_who_has_lost_the_lease_measures_nothing(
+    desk: Desk, database: AsyncEngine, halts: Halts, how: str
+) -> None:
+    """As after a pause: what it knows of prices and positions may be wrong by now, and somebody else measures."""
+    await desk.engine.stop()
+    watch = LossWatch(await leased(database, "main"), database, halts, WallClock())
+    limits = {(Scope.DEPLOYMENT, "demo"): Limits(max_daily_loss=D("0.05"))}
+    assert not await watch.look([Equity("demo", "ann", "EUR", D(1000), D(1000))], limits, [])
+    async with database.begin() as connection:
+        await connection.exec_driver_sql(how)
+    before = await desk.rows("SELECT * FROM worths")
+    with pytest.raises(LeaseLost):
+        await watch.look([Equity("demo", "ann", "EUR", D(500), D(1000))], limits, [])
+    assert (await halts.all(), await desk.rows("SELECT * FROM worths")) == ([], before)
+
+
+async def test_the_first_look_after_a_pause_measures_nothing(desk: Desk, database: AsyncEngine, halts: Halts) -> None:
+    await desk.engine.stop()
+    watch = LossWatch(await leased(database, "main"), database, halts, WallClock(), paused=0.5)
+    limits = {(Scope.DEPLOYMENT, "demo"): Limits(max_daily_loss=D("0.05"))}
+
+    async def look(value: int) -> bool:
+        return await watch.look([Equity("demo", "ann", "EUR", D(value), D(1000))], limits, [])
+
+    assert not await look(1000)
+    await asyncio.sleep(0.6)
+    assert not await look(500)
+    assert await look(500)
 
 
 async def test_what_rests_is_cancelled_when_a_loss_latches(desk: Desk, marks: Prices, venue: PaperVenue) -> None:
@@ -227,6 +274,26 @@ async def test_what_rests_is_cancelled_when_a_loss_latches(desk: Desk, marks: Pr
         return not await desk.exchange.open_orders()
 
     await until(gone)
+
+
+async def test_what_is_filled_and_not_booked_yet_counts(faulty: Desk, venue: PaperVenue) -> None:
+    """The venue's answer says that a buy is filled; until its trades are read it is in no position, but is there."""
+    await refund(faulty, {"limits": {"max_position_notional": "6000"}})
+    exchange = faulty.exchange
+    assert isinstance(exchange, FaultyExchange)
+    exchange.drop_frames = exchange.break_trades = True
+    crossing = {"symbol": BTC, "side": "buy", "type": "limit", "quantity": "0.1", "price": "50000"}
+    (ident,) = (await faulty.place("1", **crossing))["orders"]
+
+    async def filled() -> bool:
+        rows = await faulty.rows("SELECT state, traded FROM orders")
+        return [tuple(row.values()) for row in rows] == [("filled", 0)]
+
+    await until(filled)
+    assert codes(await faulty.place("2", **crossing)) == ["max_position_notional"]
+    exchange.break_trades = False
+    await faulty.order(ident, "filled")
+    await faulty.check()
 
 
 async def test_closed_trades_pause_and_are_there_after_a_restart(
