@@ -368,6 +368,10 @@ class Client:
         """Book the differences that block an account as they are."""
         self._call("POST", f"/accounts/{quote(account)}/accept-difference")
 
+    def set_countdown(self, account: str, seconds: int) -> Row:
+        """Have the venue cancel what rests after so many seconds without a gateway, 0 for never; the account."""
+        return cast(Row, self._call("PUT", f"/accounts/{quote(account)}/countdown", {"seconds": seconds}))
+
     def equity(self, deployment: str) -> list[Row]:
         """The equity of a deployment at each bar it has processed, oldest first."""
         return self._rows("equity", deployment)

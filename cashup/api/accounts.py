@@ -8,10 +8,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy import select
 
-from cashup.api.access import GatewayParts, Reader, Trader
+from cashup.api.access import GatewayParts, Reader, Trader, require_own
 from cashup.bootstrap import Gateway
 from cashup.exchanges.paper_terms import PaperTerms
 from cashup.orders.tables import account_leases
+from cashup.trading.halts import Scope
 from cashup.types import Mode
 from cashup.users.accounts import Account
 from cashup.users.vault import Credentials
@@ -31,6 +32,14 @@ class AccountBody(BaseModel):
     secret: SecretStr | None = Field(None, max_length=500)
     terms: dict[str, Any] | None = None
     base_url: str | None = Field(None, max_length=500)
+
+
+class CountdownBody(BaseModel):
+    """After how many seconds of the gateway's silence the venue cancels what rests: 10 to 600, or 0 for never."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seconds: int = Field(ge=0, le=600)
 
 
 @router.post("", status_code=201)
@@ -61,6 +70,14 @@ async def get_account(name: str, claims: Reader, gateway: GatewayParts) -> dict[
     return _shown(await gateway.accounts.get(name), await _states(gateway))
 
 
+@router.put("/{name}/countdown")
+async def put_countdown(name: str, body: CountdownBody, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
+    """Set the dead man's switch of an account of yours."""
+    await require_own(claims, gateway, Scope.ACCOUNT, name)
+    account = await gateway.accounts.set_countdown(name, body.seconds, by=claims.subject)
+    return _shown(account, await _states(gateway))
+
+
 def _credentials(body: AccountBody) -> Credentials | None:
     if body.key is None and body.secret is None:
         return None
@@ -86,6 +103,7 @@ def _shown(account: Account, states: dict[str, tuple[str, str]]) -> dict[str, An
         "state": state.upper(),
         "message": message,
         "created_at": account.created_at,
+        "countdown": account.countdown,
         "terms": account.terms.document() if account.terms is not None else None,
         "assumptions": account.terms.assumptions() if account.terms is not None else [],
     }

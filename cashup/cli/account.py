@@ -82,6 +82,7 @@ def show(name: Annotated[str, typer.Argument(help="the account")], as_json: Json
         typer.echo(json.dumps(account))
         return
     typer.echo(_line(account))
+    typer.echo(_silence(account["countdown"]))
     if account["terms"] is not None:
         opening = ", ".join(f"{amount} {asset}" for asset, amount in account["terms"]["balances"].items())
         typer.echo(f"began with {opening}, and assumes:")
@@ -125,6 +126,27 @@ def accept(name: Annotated[str, typer.Argument(help="the account")]) -> None:
     with Client.from_settings(load_settings()) as client:
         client.accept_difference(name)
     typer.echo(f"the differences of {name} are booked; it is compared again")
+
+
+@app.command()
+def countdown(
+    name: Annotated[str, typer.Argument(help="the account")],
+    seconds: Annotated[int, typer.Argument(help="10 to 600, or 0 for never")],
+    as_json: Json = False,
+) -> None:
+    """The dead man's switch: after how many seconds without a gateway the venue cancels what rests."""
+    from cashup.client import Client
+    from cashup.settings import load_settings
+
+    with Client.from_settings(load_settings()) as client:
+        account = client.set_countdown(name, seconds)
+    typer.echo(json.dumps(account) if as_json else f"{name}: {_silence(account['countdown'])}")
+
+
+def _silence(seconds: int) -> str:
+    if seconds == 0:
+        return "what rests stays when the gateway dies"
+    return f"what rests is cancelled {seconds} s after the last word of a gateway"
 
 
 @app.command("list")

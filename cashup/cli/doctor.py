@@ -169,8 +169,8 @@ async def _ask(kind: str, database_url: str, redis_url: str) -> list[Finding]:
             version = await schema.current(connection)
             findings.append(_schema(version, schema.head(), kind))
             if version == schema.head():
-                rows = await connection.exec_driver_sql("SELECT name, exchange FROM accounts ORDER BY name")
-                findings.append(_countdown([(row.name, row.exchange) for row in rows]))
+                rows = await connection.exec_driver_sql("SELECT name, exchange, countdown FROM accounts ORDER BY name")
+                findings.append(_countdown([(row.name, row.exchange, row.countdown) for row in rows]))
                 findings += await _accounts(connection)
         info = await redis.info("server")
         findings.append(Finding("redis", True, f"{info['redis_version']}, {kind}"))
@@ -182,17 +182,18 @@ async def _ask(kind: str, database_url: str, redis_url: str) -> list[Finding]:
     return findings
 
 
-def _countdown(accounts: list[tuple[str, str]]) -> Finding:
+def _countdown(accounts: list[tuple[str, str, int]]) -> Finding:
     """What happens to resting orders when the gateway dies."""
-    from cashup.orders.patience import Patience
     from cashup.trading.countdown import VENUES
 
-    without = [name for name, exchange in accounts if exchange not in VENUES]
+    without = [name for name, exchange, seconds in accounts if exchange not in VENUES or seconds == 0]
     if without:
-        found = f"the venue of {', '.join(without)} has none: what rests there stays when the gateway dies"
-        return Finding("dead man's switch", False, found, "trade there with orders that do not rest")
-    seconds = Patience().countdown
-    return Finding("dead man's switch", True, f"what rests is cancelled {seconds} s after the last word of a gateway")
+        found = f"{', '.join(without)} has none: what rests there stays when the gateway dies"
+        advice = "trade there with orders that do not rest, or set one with `cashup account countdown`"
+        return Finding("dead man's switch", False, found, advice)
+    figures = sorted({seconds for _, _, seconds in accounts}) or [30]
+    after = f"{figures[0]} to {figures[-1]}" if len(figures) > 1 else str(figures[0])
+    return Finding("dead man's switch", True, f"what rests is cancelled {after} s after the last word of a gateway")
 
 
 async def _accounts(connection: AsyncConnection) -> list[Finding]:

@@ -15,7 +15,8 @@ class Patience:
     they are read. `retry`: the pause before an order that the venue never had is made again. `survey`: the time between
     two comparisons with the venue while all is well. `quiet`: how long after the last fill one is made early.
     `refresh`: how often the venue's countdown is started anew, and `countdown` (seconds, 0 for never): after how long
-    it cancels what rests. `answer`: how long a request waits for an account that is not ready.
+    it cancels what rests, where the account has no figure of its own. `answer`: how long a request waits for an account
+    that is not ready.
     """
 
     fence: Millis = 5_000

@@ -1,5 +1,6 @@
 """The dead man's switch: the venue cancels what rests when this gateway has not been heard of for a while.
 
+After how long is a figure of the account. It is started anew three times in that time at least, and every 15 seconds.
 It is armed while an order of ours rests, or may, and called off when none does: it would cancel other people's orders
 on the account as well. Three refreshes in a row that fail mean that it may have gone off: nothing is added to a
 position any more until the venue answers again and the orders were read again. When it will go off is written down, so
@@ -31,6 +32,7 @@ from cashup.orders.tables import countdowns
 from cashup.storage.database import transaction
 from cashup.trading.halts import Halts, Scope, TradingState
 from cashup.types import Millis, OrderReport, OrderState, OrderType, TimeInForce
+from cashup.users.tables import accounts
 
 log = structlog.get_logger()
 
@@ -40,6 +42,8 @@ COUNTDOWN = "countdown"
 REASON = "cancelled by the venue's countdown"
 
 _FAILURES = 3
+_SELDOM: Millis = 15_000
+"""How long at most it goes without being started anew."""
 _REMEMBERED = 4
 """How many of its last times are tried to explain a cancellation that is read later."""
 _EARLY: Millis = 1_000
@@ -83,6 +87,8 @@ class Countdown:
         self._reread = reread
         self._current = current
         self._dues: deque[Millis] = deque(maxlen=_REMEMBERED)
+        self._seconds = patience.countdown
+        self._every = patience.refresh
         self._armed = False
         self._missing = False
         self._failures = 0
@@ -92,7 +98,7 @@ class Countdown:
 
     def wake(self) -> None:
         """An order was sent: do not wait with arming it."""
-        if not self._armed:
+        if not self._armed and self._seconds > 0:
             self._called.set()
 
     async def load(self) -> None:
@@ -100,6 +106,7 @@ class Countdown:
         query = select(countdowns.c.due).where(countdowns.c.account == self._account)
         async with self._database.connect() as connection:
             due = (await connection.execute(query)).scalar_one_or_none() or 0
+        await self._read()
         self._dues.append(due)
         self._armed = due > self._clock.now()
         self._suspect = await self._halts.of_account(self._account, COUNTDOWN) is not None
@@ -113,31 +120,38 @@ class Countdown:
 
         On a venue that has none it ends when that is found out.
         """
-        if self._patience.countdown == 0:
-            return
         try:
             while not self._missing:
                 self._called.clear()
                 try:
+                    await self._read()
                     await self._refresh()
                 except (SQLAlchemyError, OSError, CashUpError) as error:
                     log.warning("the countdown could not be looked after", account=self._account, error=str(error))
                 with suppress(TimeoutError):
-                    soon = self._patience.retry if self._suspect else self._patience.refresh
-                    async with asyncio.timeout(min(soon, self._patience.refresh) / 1000):
+                    soon = self._patience.retry if self._suspect else self._every
+                    async with asyncio.timeout(min(soon, self._every) / 1000):
                         await self._called.wait()
         finally:
             if self._armed and not self._resting():
                 with suppress(ExchangeError, SQLAlchemyError, OSError):
                     await self._arm(0)
 
+    async def _read(self) -> None:
+        """What is set for the account now; the patience of the engine for one that is not in the table."""
+        query = select(accounts.c.countdown).where(accounts.c.name == self._account)
+        async with self._database.connect() as connection:
+            found = (await connection.execute(query)).scalar_one_or_none()
+        if found is not None:
+            self._seconds, self._every = found, min(found * 1000 // 3 or _SELDOM, _SELDOM)
+
     async def _refresh(self) -> None:
-        resting = self._resting()
+        resting = self._seconds > 0 and self._resting()
         if not resting and not self._armed:
             await self._recover()
             return
         try:
-            await self._arm(self._patience.countdown if resting else 0)
+            await self._arm(self._seconds if resting else 0)
         except ExchangeError as error:
             self._failures += 1
             log.warning("the countdown was not refreshed", account=self._account, error=str(error))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,12 +23,18 @@ from cashup.users.tables import accounts, users
 from cashup.users.vault import Credentials, Envelope, Place, Vault, fingerprint
 
 EXCHANGES = ("gate",)
+COUNTDOWNS = range(10, 601)
+"""The seconds for which a countdown may be set; 0 is none."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One set of credentials of one user on one venue, without the credentials; or a paper account with its terms."""
+    """One set of credentials of one user on one venue, without the credentials; or a paper account with its terms.
+
+    `countdown` is after how many seconds of the gateway's silence the venue shall cancel what rests, 0 for never.
+    """
 
     id: str
     name: str
@@ -39,6 +45,7 @@ class Account:
     fingerprint: str
     created_at: Millis
     terms: PaperTerms | None = None
+    countdown: int = 30
 
     @property
     def venue(self) -> str:
@@ -113,6 +120,21 @@ class Accounts:
             await record(connection, at=now, subject=by, action="account.create", target=name, detail=detail)
         return await self.get(name)
 
+    async def set_countdown(self, name: str, seconds: int, *, by: str) -> Account:
+        """Have the venue cancel what rests after so many seconds of silence, 0 for never; obeyed within seconds.
+
+        Raises UsageError and NotFound.
+        """
+        if seconds and seconds not in COUNTDOWNS:
+            first, last = COUNTDOWNS[0], COUNTDOWNS[-1]
+            raise UsageError(f"a countdown takes {first} to {last} seconds, or 0 for none, not {seconds}")
+        changed = update(accounts).where(accounts.c.name == name).values(countdown=seconds)
+        async with transaction(self._engine) as connection:
+            if (await connection.execute(changed)).rowcount:
+                now, detail = self._clock.now(), {"seconds": seconds}
+                await record(connection, at=now, subject=by, action="account.countdown", target=name, detail=detail)
+        return await self.get(name)
+
     async def credentials(self, name: str) -> Credentials:
         """The keys of the account named `name`, for the gateway to trade with. Never goes into an answer or a log.
 
@@ -138,13 +160,14 @@ _QUERY = select(
     accounts.c.fingerprint,
     accounts.c.created_at,
     accounts.c.terms,
+    accounts.c.countdown,
 ).join(users, users.c.id == accounts.c.user_id)
 
 
 def _account(row: Row[*tuple[Any, ...]]) -> Account:
-    id_, name, user, exchange, mode, base_url, shown, created_at, terms = row
+    id_, name, user, exchange, mode, base_url, shown, created_at, terms, countdown = row
     paper = PaperTerms.parse(terms) if terms is not None else None
-    return Account(id_, name, user, exchange, Mode(mode), base_url, shown, created_at, paper)
+    return Account(id_, name, user, exchange, Mode(mode), base_url, shown, created_at, paper, countdown)
 
 
 def _check(

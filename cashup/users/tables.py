@@ -48,13 +48,16 @@ accounts = Table(
     Column("wrapped_key", LargeBinary),
     Column("sealed", LargeBinary),
     json_column("terms", nullable=True),
+    Column("countdown", Integer, nullable=False, server_default=text("30")),
     moment("created_at"),
     CheckConstraint("mode IN ('paper', 'sandbox', 'live')", name="mode"),
+    CheckConstraint("countdown = 0 OR countdown >= 10", name="countdown"),
     CheckConstraint("(mode = 'paper') = (terms IS NOT NULL)", name="paper_has_terms"),
     CheckConstraint("(mode = 'paper') = (sealed IS NULL)", name="paper_has_no_keys"),
 )
 """`sealed` holds exchange key and secret under a data key of their own; `wrapped_key` is that data key under `kek`.
-A paper account has no keys, but `terms`: what it begins with and what it assumes."""
+A paper account has no keys, but `terms`: what it begins with and what it assumes. `countdown` is after how many seconds
+of silence the venue shall cancel what rests, 0 for never."""
 
 audit = Table(
     "audit",

@@ -103,6 +103,7 @@ MATRIX = (
     Row("POST", f"{DEMO}/orders", OWNER, 201, ORDER),
     Row("POST", f"{API}/orders/{{order}}/cancel", OWNER),
     Row("POST", f"{API}/accounts/{{account}}/accept-difference", OWNER, 409),
+    Row("PUT", f"{API}/accounts/{{account}}/countdown", OWNER, body={"seconds": 60}),
     Row("PUT", f"{API}/risk/limits/{{scope}}/{{account}}", OWNER, 204, LIMITS),
     Row("DELETE", f"{API}/risk/latches", OWNER, 404, query="?scope=account&name=main&code=daily_loss"),
     Row("POST", f"{API}/kills", OWNER, 201, {"scope": "account", "name": "main"}),

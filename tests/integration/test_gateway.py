@@ -199,6 +199,9 @@ async def _shows_why(url: str, api: Api) -> None:
     compared = await api.ok("GET", "/accounts/demo/reconciliation")
     assert (compared["state"], compared["clean"], compared["differences"]) == ("READY", True, [])
     assert (await api("GET", "/orders/nothing/explain")).status_code == 404
+    assert (await api.ok("PUT", "/accounts/demo/countdown", {"seconds": 60}))["countdown"] == 60
+    assert (await api("PUT", "/accounts/demo/countdown", {"seconds": 5})).status_code == 422
+    assert (await api.ok("GET", "/accounts/demo"))["countdown"] == 60
 
     token = api.http.headers["Authorization"].removeprefix("Bearer ")
     environment = {**os.environ, "CASHUP_GATEWAY_URL": url, "CASHUP_TOKEN": token}

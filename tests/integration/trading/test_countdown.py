@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import WallClock
@@ -18,6 +19,7 @@ from cashup.trading.engine import Engine
 from cashup.trading.halts import Halts, Scope
 from cashup.trading.kill import Kill, KillSwitch
 from cashup.types import OrderReport, Side
+from cashup.users.tables import accounts, users
 from tests.integration.trading.conftest import BTC, QUICK, Desk, Prices, deploy, open_desk, until
 from tests.integration.trading.faults import FaultyExchange
 from tests.integration.trading.resting import leave_limits
@@ -96,6 +98,38 @@ async def test_a_gateway_that_dies_leaves_nothing_resting_and_the_next_one_says_
     rows = await desk.rows("SELECT state, reason FROM orders")
     assert [tuple(row.values()) for row in rows] == [("cancelled", REASON)] * 3
     await desk.check()
+
+
+async def test_each_account_has_a_figure_of_its_own(
+    desk: Desk, database: AsyncEngine, paper_account: PaperAccount
+) -> None:
+    """Set while it is armed with the engine's second: a minute, and then none at all."""
+    await insert_account(database, 60)
+
+    async def in_a_minute() -> bool:
+        return (paper_account.cancel_at or 0) > WallClock().now() + 50_000
+
+    await until(in_a_minute)
+    await desk.engine.stop()
+    async with database.begin() as connection:
+        await connection.exec_driver_sql("UPDATE accounts SET countdown = 0")
+    await start(desk)
+    await desk.engine.ready("main")
+
+    async def off() -> bool:
+        return paper_account.cancel_at is None
+
+    await until(off)
+    assert len(await desk.exchange.open_orders()) == 3
+
+
+async def insert_account(database: AsyncEngine, countdown: int) -> None:
+    person = {"id": "1", "name": "ann", "password": "-", "role": "trader", "created_at": 0}
+    account = {"id": "1", "user_id": "1", "name": "main", "exchange": "gate", "mode": "paper", "fingerprint": ""}
+    account |= {"terms": {}, "countdown": countdown, "created_at": 0}
+    async with database.begin() as connection:
+        await connection.execute(insert(users).values(person))
+        await connection.execute(insert(accounts).values(account))
 
 
 def test_only_a_cancellation_around_that_time_is_explained_by_it() -> None:
