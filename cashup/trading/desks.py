@@ -27,7 +27,7 @@ from cashup.trading.loss_watch import LossWatch
 from cashup.trading.oversight import Oversight
 from cashup.trading.prices import Prices
 from cashup.trading.turn import Turn
-from cashup.types import Market, Millis, OrderReport, OrderRequest, OrderState, Symbol
+from cashup.types import ZERO, Market, Millis, OrderReport, OrderRequest, OrderState, Symbol
 
 Admit = Callable[[Symbol, str], float]
 """`Exchange.admit`."""
@@ -115,6 +115,7 @@ class Desks:
         commit = turn.finish()
         await self._journal.commit(commit, attempt=attempt)
         self._emitted()
+        self._follow(turn.of_account)
         self.oversight.made(turn.new_orders.values())
         for record in turn.new_orders.values():
             self.known.remember(record)
@@ -123,6 +124,11 @@ class Desks:
             self.oversight.external = self.external.underway
         if turn.fills:
             self.booked_at = turn.now
+
+    def _follow(self, posted: Mapping[str, Decimal]) -> None:
+        """What is free on the account has changed by what was posted to the account itself."""
+        for asset, amount in posted.items():
+            self.free[asset] = self.free.get(asset, ZERO) + amount
 
     def desk(self, deployment: str) -> Desk:
         """The desk of a deployment; raises NotFound when it was never given its capital."""

@@ -23,7 +23,7 @@ from cashup.trading.desks import Desks
 from cashup.trading.halts import CONTRADICTION, LATCH_HALTS, Scope
 from cashup.trading.mailbox import News
 from cashup.trading.turn import Turn
-from cashup.types import ZERO, OrderReport, SendResult, Trade
+from cashup.types import OrderReport, SendResult, Trade
 
 log = structlog.get_logger()
 
@@ -89,8 +89,7 @@ async def _learn_external(desks: Desks, fact: Event, turn: Turn) -> None:
             f"the venue shows order {fact.client_order_id}, which looks like ours but is not in this database; "
             "another CashUp trades this account: give each its own"
         )
-    for asset, change in (await desks.external.learn(fact, desks.opened_at, turn)).items():
-        desks.free[asset] = desks.free.get(asset, ZERO) + change
+    await desks.external.learn(fact, desks.opened_at, turn)
 
 
 async def _contradicted(desks: Desks, fact: Event, problem: str, turn: Turn) -> None:

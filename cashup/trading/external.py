@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
@@ -110,19 +109,20 @@ class ExternalOrders:
         """After a commit: those that have ended need not be remembered."""
         self.underway = {ident: one for ident, one in self.underway.items() if not one.order.state.terminal}
 
-    async def learn(self, fact: OrderReport | Trade, opened_at: Millis, turn: Turn) -> dict[str, Decimal]:
-        """Merge a fact, and book a trade that is not booked yet; what that changes on the account, per asset.
+    async def learn(self, fact: OrderReport | Trade, opened_at: Millis, turn: Turn) -> None:
+        """Merge a fact, and book a trade that is not booked yet.
 
         Trades before `opened_at` are in what the account held when it was opened.
         """
         if isinstance(fact, Trade) and (fact.time < opened_at or await self._booked(fact, turn)):
-            return {}
+            return
         ident = fact.exchange_order_id
         if ident not in self.underway:
             known = await self._read(orders.c.exchange_order_id == ident)
             self.underway[ident] = known.get(ident) or adopt(fact, self._account, turn)
         self.underway[ident].learn(fact, turn)
-        return book_trade(fact, self._account, turn) if isinstance(fact, Trade) else {}
+        if isinstance(fact, Trade):
+            book_trade(fact, self._account, turn)
 
     async def _booked(self, trade: Trade, turn: Turn) -> bool:
         name = (trade.symbol, trade.trade_id)
@@ -145,8 +145,8 @@ class ExternalOrders:
         return {row["exchange_order_id"]: _read(dict(row), traded.get(row["client_order_id"], ())) for row in rows}
 
 
-def book_trade(trade: Trade, account: str, turn: Turn) -> dict[str, Decimal]:
-    """Book the trade to the account's own holdings; the change per asset."""
+def book_trade(trade: Trade, account: str, turn: Turn) -> None:
+    """Book the trade to the account's own holdings."""
     market = turn.markets[trade.symbol]
     value = trade.price * trade.quantity
     sign = 1 if trade.side is Side.BUY else -1
@@ -157,8 +157,6 @@ def book_trade(trade: Trade, account: str, turn: Turn) -> dict[str, Decimal]:
     posting.move(trade.fee_currency, trade.fee, "cash", "fee")
     turn.post(posting)
     turn.fill(name_of(trade.exchange_order_id), None, trade)
-    moved[trade.fee_currency] = moved.get(trade.fee_currency, ZERO) - trade.fee
-    return moved
 
 
 def _read(row: Mapping[str, Any], trade_ids: Sequence[str]) -> ExternalOrder:

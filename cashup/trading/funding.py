@@ -50,7 +50,6 @@ async def fund(desks: Desks, funding: Funding) -> None:
     desk.save(turn)
     await desks.commit(turn)
     desks.desks[name] = desk
-    desks.free[quote] = free - change
     async with desks.engine.connect() as connection:
         known = await load_closed(connection, {name: desk.rules}, turn.now)
     desk.closed = known.get(name, [])

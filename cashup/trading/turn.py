@@ -15,10 +15,10 @@ from cashup.orders.record import Record, view
 from cashup.orders.state import Event, Order
 from cashup.trading.commands import Command
 from cashup.trading.intents import ADD_INTENTS, CHANGE_INTENTS, Intent
-from cashup.trading.ledger import ADD_ENTRIES, Posting
+from cashup.trading.ledger import ADD_ENTRIES, HOLDINGS, Posting
 from cashup.trading.risk import Standing
 from cashup.trading.tables import equity
-from cashup.types import Market, Millis, OrderReport, Symbol, Trade
+from cashup.types import ZERO, Market, Millis, OrderReport, Symbol, Trade
 from cashup.users.tables import audit
 
 ADD_AUDIT = Write("add_audit", audit, ("at", "subject", "action", "object", "detail"))
@@ -33,7 +33,8 @@ StandingOf = Callable[[str, Mapping[Symbol, Decimal]], Standing]
 class Turn:
     """What changes in one turn. `commit` collects final rows; orders and intents are written as they end up.
 
-    `source` says whose word is being applied; it goes into the history of the orders that change by it.
+    `source` says whose word is being applied; it goes into the history of the orders that change by it. `of_account` is
+    by how much what belongs to the account itself has changed, per asset.
     """
 
     account: str
@@ -52,6 +53,7 @@ class Turn:
     finished: list[Command] = field(default_factory=list)
     fills: list[dict[str, Any]] = field(default_factory=list)
     processed: list[dict[str, Any]] = field(default_factory=list)
+    of_account: dict[str, Decimal] = field(default_factory=dict)
     source: Source = ENGINE
 
     def post(self, posting: Posting) -> None:
@@ -59,6 +61,9 @@ class Turn:
         rows = posting.rows()
         if rows:
             self.commit.add(ADD_ENTRIES, *rows)
+        for row in rows:
+            if row["deployment"] is None and row["kind"] in HOLDINGS:
+                self.of_account[row["asset"]] = self.of_account.get(row["asset"], ZERO) + row["amount"]
 
     def fill(self, client_order_id: str, deployment: str | None, trade: Trade) -> None:
         """Add an execution; without a deployment it is somebody else's on the same account."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.errors import Conflict, UsageError
+from cashup.exchanges.paper import PaperExchange
 from cashup.exchanges.paper_venue import PaperVenue
 from cashup.orders.journal import FenceLost
+from cashup.trading.desks import Desks
+from cashup.trading.digest import digest
 from cashup.trading.funding import Funding
 from cashup.trading.intents import parse_request
-from cashup.types import OrderRequest, OrderType, Side
-from tests.integration.trading.conftest import BTC, ETH, Desk, Prices, deploy, until
+from cashup.trading.loading import load_free
+from cashup.trading.mailbox import News
+from cashup.types import OrderRequest, OrderType, Side, Trade
+from tests.integration.trading.conftest import BTC, ETH, Desk, Prices, deploy, open_desk, until
 
 
 async def test_buys_what_the_target_asks_for(desk: Desk) -> None:
@@ -153,3 +159,26 @@ async def test_somebody_elses_trade_is_booked_to_the_account(desk: Desk, venue: 
     await desk.check()
     external = (await desk.rows("SELECT * FROM orders WHERE origin = 'external'"))[0]
     assert (external["symbol"], external["state"]) == (BTC, "filled")
+
+
+async def test_a_fee_in_a_third_asset_is_taken_from_what_is_free_at_once(
+    database: AsyncEngine, venue: PaperVenue, marks: Prices
+) -> None:
+    """It is the account's, so what a deployment may be given of that asset shrinks with the fill."""
+    await deploy(database)
+    exchange = PaperExchange(venue, venue.open_account({"USDT": Decimal(25_000), "GT": Decimal(10)}))
+    desk = await open_desk(database, exchange, marks)
+    (ident,) = (await desk.place("1", symbol=BTC, side="buy", quantity="0.1", price="40000"))["orders"]
+    theirs = (await desk.order(ident, "open"))["exchange_order_id"]
+    fill = Trade("g1", theirs, ident, BTC, Side.BUY, Decimal(40_000), Decimal("0.1"), Decimal("0.5"), "GT", 1)
+    stranger = replace(fill, trade_id="g2", exchange_order_id="77", client_order_id=None, time=1 << 42)
+
+    async def learn(desks: Desks) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
+        await digest(desks, [News([fill, stranger], cause="stream")])
+        async with database.connect() as connection:
+            return dict(desks.free), await load_free(connection, "main")
+
+    in_memory, in_tables = await (await desk.engine.actor("main")).call(learn)
+    await desk.engine.stop()
+    assert in_memory == in_tables
+    assert in_memory["GT"] == 9
