@@ -62,6 +62,7 @@ _RELAY_LOCK = 0x63617369
 _BATCH = 500
 _IDLE_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
+_AGAIN_SECONDS = 0.1
 _PASSING = (
     DBAPIError,
     InterfaceError,
@@ -175,8 +176,11 @@ class Relay:
             if self._audience is not None:
                 self._audience.take_over()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._publish_on())
-                await self._read_on(connection, driver)
+                publishing = tasks.create_task(self._publish_on())
+                try:
+                    await self._read_on(connection, driver)
+                finally:
+                    await _end(publishing)
         finally:
             if self._audience is not None:
                 self._audience.let_go()
@@ -231,6 +235,19 @@ class Relay:
         """Remember what was published, when there is time for it; forgetting it only repeats some events."""
         done = update(outbox).where(outbox.c.seq <= self._sent, ~outbox.c.published).values(published=True)
         await connection.execute(done)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel until it has ended: a task group does so once, and redis-py may lose that, as wait_for of Python 3.11."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        task.cancel()
+        try:
+            await asyncio.wait([task], timeout=_AGAIN_SECONDS)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _published(connection: AsyncConnection) -> int:

@@ -1,5 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -86,6 +88,37 @@ async def test_without_a_relay_events_still_arrive(database: AsyncEngine, events
     await _emit(database, "account:a", 1)
     async with asyncio.timeout(20):
         assert await _take(found, 1) == [1]
+
+
+class Stubborn:
+    """Answers no pipeline, and loses the first cancellation while it does not."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    def pipeline(self, *_: object, **__: object) -> Any:
+        return self
+
+    async def __aenter__(self) -> Any:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    def xadd(self, *_: object, **__: object) -> Any: ...
+
+    async def execute(self) -> None:
+        self.asked.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+async def test_a_relay_ends_although_redis_loses_a_cancellation(database: AsyncEngine) -> None:
+    redis: Any = Stubborn()
+    relaying = asyncio.create_task(Relay(database, redis).run())
+    await _emit(database, "account:a", 0)
+    await redis.asked.wait()
+    async with asyncio.timeout(20):
+        await end(relaying)
 
 
 async def test_the_relays_own_process_hears_it_without_redis(database: AsyncEngine, redis: Redis) -> None:
