@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from cashup.cli import main
-from cashup.settings import load_settings
 from tests.integration.commands import Cashup, Done
 
 
@@ -17,9 +16,7 @@ def home(tmp_path, database_url, redis_url, monkeypatch) -> Path:
     monkeypatch.setenv("CASHUP_HOME", str(home))
     monkeypatch.setenv("CASHUP_DATABASE_URL", database_url)
     monkeypatch.setenv("CASHUP_REDIS_URL", redis_url)
-    load_settings.cache_clear()
-    yield home
-    load_settings.cache_clear()
+    return home
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cashup.cli import main
-from cashup.settings import load_settings
 
 SMA = Path(__file__).parents[2] / "notebooks" / "sma_cross.ipynb"
 
@@ -20,11 +19,10 @@ Cashup = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def cashup(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Cashup]:
+) -> Cashup:
     """Call the command line in this process; (exit code, stdout, stderr)."""
     monkeypatch.setenv("CASHUP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CASHUP_DATABASE_URL", database_url)
-    load_settings.cache_clear()
 
     def call(*words: object) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -35,8 +33,7 @@ def cashup(
 
     code, _, err = call("data", "generate", "--symbol", "BTC/USDT", "--bars", 400)
     assert code == 0, err
-    yield call
-    load_settings.cache_clear()
+    return call
 
 
 def replayed(cashup: Cashup, *words: object) -> dict[str, Any]:

@@ -31,7 +31,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lake(home: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """That lake, to which the settings lead too."""
     monkeypatch.setenv("CASHUP_HOME", str(home))
-    load_settings.cache_clear()
     return Lake(load_settings().lake_path)
 
 

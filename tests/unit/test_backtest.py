@@ -256,9 +256,7 @@ def test_a_run_spec_that_cannot_be_is_refused(changes, sentence):
 @pytest.fixture
 def lake(tmp_path, monkeypatch) -> Lake:
     monkeypatch.setenv("CASHUP_HOME", str(tmp_path))
-    load_settings.cache_clear()
-    yield Lake(load_settings().lake_path)
-    load_settings.cache_clear()
+    return Lake(load_settings().lake_path)
 
 
 def sma(bars: cu.Bars, fast: int, slow: int) -> pd.DataFrame:

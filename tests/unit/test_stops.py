@@ -51,9 +51,7 @@ def test_a_bar_and_a_position(guard, bar, distances, expected):
 @pytest.fixture
 def lake(tmp_path, monkeypatch) -> Lake:
     monkeypatch.setenv("CASHUP_HOME", str(tmp_path))
-    load_settings.cache_clear()
-    yield Lake(load_settings().lake_path)
-    load_settings.cache_clear()
+    return Lake(load_settings().lake_path)
 
 
 def turning(bars: cu.Bars) -> pd.DataFrame:

@@ -74,12 +74,9 @@ def notebook(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CASHUP_HOME", str(tmp_path / "home"))
-    load_settings.cache_clear()
     lake = Lake(load_settings().lake_path)
     for symbol in ("BTC/USDT", "ETH/USDT"):
         store_generated(lake, "gate", symbol, "1h", START, 1_500, 7)
-    yield
-    load_settings.cache_clear()
 
 
 def plan(ranges: dict, run_id: str = "demo", **given) -> Plan:

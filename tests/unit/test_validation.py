@@ -81,7 +81,6 @@ def test_the_report_is_one_file_with_one_script(run: Backtest, tmp_path: Path) -
 
 def test_a_notebook_validates_its_run_on_the_bars_it_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CASHUP_HOME", str(tmp_path))
-    load_settings.cache_clear()
     lake = Lake(load_settings().lake_path)
     lake.write("gate", "BTC/USDT", "1h", generate("BTC/USDT", "1h", START, 600, 3))
     run = cu.run(STRATEGY)
@@ -89,4 +88,3 @@ def test_a_notebook_validates_its_run_on_the_bars_it_saw(tmp_path: Path, monkeyp
     lake.write("gate", "BTC/USDT", "1h", generate("BTC/USDT", "1h", START, 600, 4))
     with pytest.raises(DataError, match="other bars now"):
         cu.validate(run)
-    load_settings.cache_clear()

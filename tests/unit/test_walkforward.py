@@ -292,15 +292,13 @@ def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str,
     monkeypatch.setenv("CASHUP_DATABASE_URL", database_url)
     monkeypatch.setenv("CASHUP_REDIS_URL", redis_url)
     monkeypatch.setenv("CASHUP_HOME", str(tmp_path / "home"))
-    load_settings.cache_clear()
     Lake(load_settings().lake_path).write("gate", "BTC/USDT", "1h", generate("BTC/USDT", "1h", START, 1_020, 3))
     cells = ["fast = 5\nslow = 20", NOTEBOOK, "run = cu.run(strategy)"]
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     made.cells[0].metadata["tags"] = ["parameters"]
     path = tmp_path / "cross.ipynb"
     nbformat.write(made, path)
-    yield path
-    load_settings.cache_clear()
+    return path
 
 
 def test_a_notebook_is_walked_and_the_sets_that_it_refuses_are_named(notebook: Path, walked: WalkForward) -> None:

@@ -44,13 +44,11 @@ def warm_home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def warm(warm_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def warm(warm_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home whose template this process may use."""
     monkeypatch.setenv("CASHUP_HOME", str(warm_home))
     monkeypatch.setenv("CASHUP_WARM", "1")
-    load_settings.cache_clear()
-    yield warm_home
-    load_settings.cache_clear()
+    return warm_home
 
 
 def templates(home: Path) -> list[int]:
