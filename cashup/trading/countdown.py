@@ -124,7 +124,6 @@ class Countdown:
             while not self._missing:
                 self._called.clear()
                 try:
-                    await self._read()
                     await self._refresh()
                 except (SQLAlchemyError, OSError, CashUpError) as error:
                     log.warning("the countdown could not be looked after", account=self._account, error=str(error))
@@ -146,7 +145,10 @@ class Countdown:
             self._seconds, self._every = found, min(found * 1000 // 3 or _SELDOM, _SELDOM)
 
     async def _refresh(self) -> None:
-        resting = self._seconds > 0 and self._resting()
+        resting = self._resting()
+        if resting or self._armed:
+            await self._read()
+        resting = resting and self._seconds > 0
         if not resting and not self._armed:
             await self._recover()
             return

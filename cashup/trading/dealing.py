@@ -144,7 +144,7 @@ def _check_amendment(desk: Desk, record: Record, terms: Terms, turn: Turn) -> li
         order.symbol,
         order.side,
         mark,
-        quantity=terms.quantity - order.filled,
+        quantity=terms.quantity - order.traded,  # what is filled and not booked is in no position yet
         adds=buy,
         price=terms.price,
         time_in_force=order.time_in_force,

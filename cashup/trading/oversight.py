@@ -204,10 +204,14 @@ def exposure_of(desks: Iterable[Desk], price_of: Callable[[Desk, Symbol], Decima
 
 
 def _left(order: Order, price: Decimal) -> Decimal:
-    """What an order may still buy for, in quote currency; one whose fate is unknown is fully open."""
+    """What an order may still buy for, in quote currency; one whose fate is unknown is fully open.
+
+    What the venue says it has bought and no trade has brought yet is in no position, so it is counted here.
+    """
     if order.cost is not None:
         return max(order.cost - order.spent, ZERO)
-    return max((order.quantity or ZERO) - order.filled, ZERO) * (order.price or price)
+    most = order.filled if order.state.terminal else order.quantity or ZERO
+    return max(most - order.traded, ZERO) * (order.price or price)
 
 
 def _resting(records: Iterable[Record]) -> dict[Symbol, tuple[Resting, ...]]:

@@ -8,7 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import Clock, WallClock
-from tests.faults.rules import ALWAYS, AT_REST, Look, Rule, Seen
+from tests.faults.rules import ALWAYS, AT_REST, Rule
+from tests.faults.rules.look import Look, Seen
 from tests.faults.venue_book import VenueBook
 
 ReadBook = Callable[[], Awaitable[VenueBook]]

@@ -56,6 +56,14 @@ COPY = """
     FROM orders ORDER BY created_at, client_order_id LIMIT 1
     """.replace(":other", f"'{OTHER}'")
 
+LIMIT = "UPDATE orders SET limits = 'THIS'"
+SPEC = """UPDATE deployments SET spec = '{"limits": {"THIS": "0.1"}}'"""
+OF = "INSERT INTO risk_limits (scope, name, limits, by, updated_at) VALUES (THIS, 'ann', 0)"
+WORTH = """
+    INSERT INTO worths (scope, name, quote, day, opened, peak, value, capital, at)
+    VALUES ('deployment', 'demo', 'USDT', 0, 100, 100, 80, 100, 1) ON CONFLICT (scope, name, quote)
+    DO UPDATE SET opened = 100, peak = 100, value = 80, at = 1
+    """
 HALT = "INSERT INTO halts VALUES (THIS, 'a reason', 'ann', 1)"
 
 CASES = [
@@ -142,7 +150,36 @@ CASES = [
             "'deployment', 'demo', 'daily_loss', 'reducing'",
         )
     ),
-    tables(rules.i14_no_order_is_above_its_limit, """UPDATE orders SET limits = '{"max_order_cost": "10"}'"""),
+    tables(rules.i14_no_order_is_above_its_limit, LIMIT.replace("THIS", '{"max_order_notional": "10"}')),
+    tables(
+        rules.i14_no_order_is_above_its_limit, OF.replace("THIS", """'user', 'ann', '{"max_order_notional": "10"}'""")
+    ),
+    tables(rules.i14_no_position_may_outgrow_its_limit, LIMIT.replace("THIS", '{"max_position_notional": "10"}')),
+    tables(
+        rules.i14_no_position_may_outgrow_its_limit,
+        OF.replace("THIS", """'account', 'main', '{"max_position_notional": "10"}'"""),
+    ),
+    tables(
+        rules.i14_exposure_stays_within_its_multiple_of_equity, LIMIT.replace("THIS", '{"max_gross_exposure": "0.49"}')
+    ),
+    tables(rules.i14_exposure_stays_within_its_multiple_of_equity, LIMIT.replace("THIS", '{"max_net_exposure": 0.49}')),
+    Doctored(
+        rules.i14_no_more_orders_are_open_than_may_be,
+        (
+            LIMIT.replace("THIS", '{"max_open_orders": 1}'),
+            "UPDATE order_events SET to_state = 'unknown' WHERE to_state = 'filled'",
+        ),
+    ),
+    tables(
+        rules.i14_no_more_orders_are_made_in_a_minute_than_may_be, LIMIT.replace("THIS", '{"max_orders_per_minute": 1}')
+    ),
+    *(
+        Doctored(
+            rules.i14_a_loss_beyond_its_limit_is_latched,
+            (SPEC.replace("THIS", name), WORTH),
+        )
+        for name in ("max_daily_loss", "max_drawdown")
+    ),
     tables(
         rules.i15_no_position_is_flipped,
         ENTRY
