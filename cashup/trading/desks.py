@@ -73,6 +73,7 @@ class Desks:
             self.desks = await load_desks(connection, self.account, now)
             await self.oversight.load(connection, self.desks, now)
             self.free = await load_free(connection, self.account)
+        await self.refresh()  # not above: who holds a connection while he waits for another may wait for ever
         await self.external.load()
         self.oversight.external = self.external.underway
         self.known.begin(self.unsettled())

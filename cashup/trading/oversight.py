@@ -47,7 +47,7 @@ class Oversight:
         self._around = Surroundings()
 
     async def load(self, connection: AsyncConnection, desks: Mapping[str, Desk], now: Millis) -> None:
-        """Read everything: after a start, or when the desks were read again."""
+        """Read what was made: after a start, or when the desks were read again. Call `refresh` after it."""
         self._desks = desks
         order = orders.c
         query = select(order.created_at, order.deployment).where(
@@ -55,7 +55,6 @@ class Oversight:
         )
         rows = await connection.execute(query.order_by(order.created_at))
         self._made = deque((row.created_at, row.deployment) for row in rows)
-        await self.refresh()
 
     async def refresh(self) -> None:
         """Read what others may have changed: halts, limits, owners."""
