@@ -54,6 +54,13 @@ class Exchange(Protocol):
         """
         ...
 
+    def apart(self) -> float:
+        """0.0 while the venue's clock and ours agree, for all we know; else the seconds after which to ask again.
+
+        While they are apart `admit` gives no leave, and no fence is known to have passed.
+        """
+        ...
+
     async def place(self, request: OrderRequest) -> SendResult:
         """Write the order to the venue's socket exactly once and classify what comes back."""
         ...

@@ -161,12 +161,16 @@ class GateExchange:
     def admit(self, symbol: Symbol, order_id: str) -> float:
         """Keep one of the account's 10 placements or amendments a second in this market. See `limiter.py`.
 
-        None is given while Gate's clock and ours are apart; Gate is then asked for its time again and again.
+        None is given while Gate's clock and ours are apart.
         """
-        if wait := self._venue_clock.wait(self._read_time):
+        if wait := self.apart():
             return wait
         pair = self._markets.known_pair(symbol)
         return self._limiter.admit(place_key(self._account, pair), PLACE, order_id)
+
+    def apart(self) -> float:
+        """Seconds to wait while Gate's clock and ours are apart, 0.0 when they are not; Gate is asked for its time."""
+        return self._venue_clock.wait(self._read_time)
 
     async def _read_time(self) -> None:
         await self._get("time", {}, private=False)

@@ -56,6 +56,10 @@ class PaperExchange:
         """Paper has no rate limits."""
         return 0.0
 
+    def apart(self) -> float:
+        """Paper has our clock."""
+        return 0.0
+
     async def place(self, request: OrderRequest) -> SendResult:
         """Match the order; the answer is never UNKNOWN."""
         return self.account.place(request)

@@ -2,7 +2,8 @@
 
 A trace on the venue counts at once. Absence counts only when the fence has passed, so that the venue would refuse the
 order if it still arrived, and then two complete scans in a row, some seconds apart, find nothing. A scan of which one
-part failed proves nothing and starts the count anew.
+part failed proves nothing and starts the count anew, and so does one while our clock and the venue's are apart: nobody
+knows then whether the fence has passed.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ async def resolve(exchange: Exchange, record: Record, clock: Clock, patience: Pa
     scans: list[Millis] = []
     alarmed = False
     while True:
-        began = clock.now()
+        began, apart = clock.now(), exchange.apart()
         if began - claimed > ALARM and not alarmed:
             alarmed = True
             log.error("an order's fate is unknown for a minute", client_order_id=record.id, symbol=record.order.symbol)
@@ -68,7 +69,9 @@ async def resolve(exchange: Exchange, record: Record, clock: Clock, patience: Pa
         else:
             if found is not None:
                 return found
-            if began >= dead and (not scans or began - scans[-1] >= patience.apart):
+            if apart:
+                scans.clear()
+            elif began >= dead and (not scans or began - scans[-1] >= patience.apart):
                 scans.append(began)
         if len(scans) >= 2:
             return Absent({"fence": record.send_before, "scans": scans, "looked": list(_LOOKED)})

@@ -145,6 +145,10 @@ class LivePaper:
         """Paper has no rate limits."""
         return 0.0
 
+    def apart(self) -> float:
+        """Paper has our clock."""
+        return 0.0
+
     async def place(self, request: OrderRequest) -> SendResult:
         """Send the order and match it where it arrives. UNKNOWN when it was matched and the book does not answer."""
         return await self._send(request.symbol, lambda account: account.place(request))

@@ -128,9 +128,9 @@ class Errands:
         await self._pause(name, _AGAIN)
         if record.order.amending is None:
             return
-        looked_at = self._clock.now()
+        looked_at, apart = self._clock.now(), self._exchange.apart()
         shown = await self._look(record)
-        if shown and looked_at > before + self._patience.margin:
+        if shown and not apart and looked_at > before + self._patience.margin:
             self._tell(News([AmendLapsed()], order=record.id, actor="resolver", cause="search"))
 
     async def _look(self, record: Record) -> bool:

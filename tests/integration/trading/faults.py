@@ -42,6 +42,7 @@ class FaultyExchange:
     break_countdowns: int = 0
     slow_reads: float = 0.0
     full: float = 0.0
+    clocks_apart: bool = False
     drop_frames: bool = False
     repeat_frames: int = 1
     placed: list[OrderRequest] = field(default_factory=list)
@@ -51,6 +52,9 @@ class FaultyExchange:
 
     def admit(self, symbol: Symbol, order_id: str) -> float:
         return self.full or self.inner.admit(symbol, order_id)
+
+    def apart(self) -> float:
+        return 0.01 if self.clocks_apart else self.inner.apart()
 
     async def place(self, request: OrderRequest) -> SendResult:
         if self.refuse_connections:

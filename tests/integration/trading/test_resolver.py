@@ -23,10 +23,16 @@ PATIENCE = Patience(fence=0, margin=60, apart=40)
 
 
 class ScriptedExchange(PaperExchange):
-    """Answers each look at the finished orders as the script says: `True` works, `False` fails."""
+    """Answers each look at the finished orders as the script says: `True` works, `False` fails. `clocks` says at which
+    of them the venue's clock and ours agree."""
 
     script: Sequence[bool] = ()
+    clocks: Sequence[bool] = ()
     looks: list[tuple[Millis, bool]]
+
+    def apart(self) -> float:
+        agree = self.clocks[len(self.looks)] if len(self.looks) < len(self.clocks) else True
+        return 0.0 if agree else 0.01
 
     async def find_order(self, symbol: Symbol, client_order_id: str) -> OrderReport | None:
         return None
@@ -66,6 +72,17 @@ async def test_absence_takes_two_complete_scans_after_the_fence(exchange: Script
     assert record.send_before is not None
     assert first >= record.send_before + PATIENCE.margin
     assert second - first >= PATIENCE.apart
+
+
+async def test_a_scan_while_the_clocks_are_apart_starts_the_count_anew(exchange: ScriptedExchange) -> None:
+    """The venue may still take the order when our clock says that its fence has passed."""
+    record = sent(buy())
+    record.send_before = 0
+    exchange.clocks = [True, False, False, True, True]
+    proof = await resolve(exchange, record, NOW, PATIENCE)
+    assert isinstance(proof, Absent)
+    assert len(exchange.looks) == 5
+    assert proof.evidence["scans"][0] >= exchange.looks[2][0]
 
 
 async def test_an_incomplete_scan_starts_the_count_anew(exchange: ScriptedExchange) -> None:
