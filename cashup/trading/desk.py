@@ -318,11 +318,11 @@ class Desk:
         turn.fill(record.id, record.deployment, trade)
         self.book = apply_trade(self.book, trade)
         self.prices[trade.symbol] = trade.price
-        self._close(trade, market, turn)
+        self._close(record, trade, market, turn)
 
-    def _close(self, trade: Trade, market: Market, turn: Turn) -> None:
+    def _close(self, record: Record, trade: Trade, market: Market, turn: Turn) -> None:
         """Go on with the round trip in the symbol, and note the trade that has closed, if one has."""
-        trip, closed = trip_after(self.trips.pop(trade.symbol, None), trade, market)
+        trip, closed = trip_after(self.trips.pop(trade.symbol, None), trade, market, _why(record))
         self.moved.add(trade.symbol)
         if trip is not None:
             self.trips[trade.symbol] = trip
@@ -374,6 +374,13 @@ class Desk:
 
     def _amendment_expired(self, record: Record, now: Millis) -> bool:
         return all(command.order != record.id or now > command.expires_at for command in self.commands.values())
+
+
+def _why(record: Record) -> str:
+    """For what a trade of the order leaves a position; a stop it cannot be, for none is traded live yet."""
+    if record.flattens:
+        return "flatten"
+    return "order" if record.explicit else "target"
 
 
 def _terms(order: Order) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from cashup.types import MONEY, ZERO, Market, Millis, Side, Symbol, Trade
 @dataclass(frozen=True, slots=True)
 class ClosedTrade:
     """A position that is flat again. `entered` is what it was entered for and `profit` what came of it (quote, after
-    fees); `reason` why it was left: `target`, or the name of a stop.
+    fees); `reason` why it was left: `target`, `order` (by hand), `flatten` (by an operator), or the name of a stop.
     """
 
     symbol: Symbol

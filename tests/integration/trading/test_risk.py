@@ -16,6 +16,8 @@ from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.orders.journal import LeaseLost
 from cashup.orders.lease import Holder, Lease
 from cashup.strategies.limits import Limits
+from cashup.trading.desks import Desks
+from cashup.trading.flatten import flatten
 from cashup.trading.funding import Funding
 from cashup.trading.halts import Halts, Scope
 from cashup.trading.loss_watch import Equity, LossWatch
@@ -314,3 +316,30 @@ async def test_closed_trades_pause_and_are_there_after_a_restart(
     assert codes(await again.submit(5, {BTC: 0.5})) == ["cooldown_period"]
     await again.check()
     await again.engine.stop()
+
+
+async def test_a_closed_trade_keeps_why_it_was_left(desk: Desk) -> None:
+    async def left(count: int) -> list[str]:
+        async def look() -> Any:
+            rows = await desk.rows("SELECT reason FROM closed_trades ORDER BY id")
+            return [row["reason"] for row in rows] if len(rows) == count else None
+
+        return list(await until(look))
+
+    async def close(desks: Desks) -> str | None:
+        return await flatten(desks, "demo")
+
+    await desk.submit(1, {BTC: 0.5})
+    await desk.processed(1)
+    await desk.place("out", symbol=BTC, side="sell", quantity="0.0999")
+    assert await left(1) == ["order"]
+    await desk.submit(2, {BTC: 0.25})
+    await desk.processed(2)
+    await (await desk.engine.actor("main")).call(close)
+    assert await left(2) == ["order", "flatten"]
+    await desk.submit(3, {BTC: 0.5})
+    await desk.processed(3)
+    await desk.submit(4, {BTC: 0.0})
+    await desk.processed(4)
+    assert await left(3) == ["order", "flatten", "target"]
+    await desk.check()
