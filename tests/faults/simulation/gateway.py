@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Container
 from contextvars import Context
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,22 +19,10 @@ from cashup.orders.ids import random_bits
 from cashup.orders.lease import Holder
 from cashup.storage.database import create_engine
 from cashup.trading.engine import Engine
-from cashup.types import Millis, Symbol
+from cashup.types import Symbol
+from tests.faults.simulation.clock import SimulatedClock
 from tests.faults.simulation.loop import Life
 from tests.faults.simulation.venue import SimulatedExchange
-
-
-class SimulatedClock:
-    """A machine's wall clock: the simulation's time plus what it is wrong by."""
-
-    def __init__(self, seconds: Callable[[], float], start: Millis) -> None:
-        self._seconds = seconds
-        self._start = start
-        self.wrong_by: Millis = 0
-
-    def now(self) -> Millis:
-        """Milliseconds since the epoch, UTC."""
-        return self._start + round(self._seconds() * 1000) + self.wrong_by
 
 
 class SimulatedHolder(Holder):

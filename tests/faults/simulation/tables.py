@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from sqlalchemy import insert, text
@@ -31,13 +32,15 @@ async def empty(database: AsyncEngine) -> None:
         await connection.execute(text(f"TRUNCATE {', '.join(sorted(names))} RESTART IDENTITY CASCADE"))
 
 
-async def deploy(database: AsyncEngine, name: str, account: str, capital: Decimal) -> None:
+async def deploy(
+    database: AsyncEngine, name: str, account: str, capital: Decimal, limits: Mapping[str, object]
+) -> None:
     """A deployment whose first attempt runs."""
     row = {
         "name": name,
         "account": account,
         "owner": "ann",
-        "spec": {"notebook": "sma.ipynb", "limits": {}},
+        "spec": {"notebook": "sma.ipynb", "limits": dict(limits)},
         "capital": capital,
         "quote": "USDT",
         "desired": "running",
@@ -47,6 +50,16 @@ async def deploy(database: AsyncEngine, name: str, account: str, capital: Decima
     }
     async with database.begin() as connection:
         await connection.execute(insert(deployments).values(row))
+
+
+async def resting(database: AsyncEngine, deployment: str) -> list[str]:
+    """The orders by hand of a deployment that have not ended."""
+    query = """
+        SELECT client_order_id FROM orders WHERE deployment = :deployment AND bar IS NULL
+        AND state NOT IN ('filled', 'cancelled', 'rejected', 'rejected_local', 'not_placed', 'expired') ORDER BY 1
+        """
+    async with database.connect() as connection:
+        return list((await connection.execute(text(query), {"deployment": deployment})).scalars())
 
 
 async def unrest(database: AsyncEngine) -> list[str]:

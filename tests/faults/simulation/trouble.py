@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from cashup.types import Symbol
 
 if TYPE_CHECKING:
+    from tests.faults.simulation.gateway import Gateway
     from tests.faults.simulation.world import World
 
 
@@ -57,3 +59,14 @@ class Trouble:
         if self._random.random() < 0.02:
             gateway.clock.wrong_by = self._random.randint(-400, 400)
             world.note(f"fault: clock wrong by {gateway.clock.wrong_by} ms")
+        elif self._random.random() < 0.005:
+            gateway.clock.wrong_by = self._random.choice((-1, 1)) * self._random.randint(600, 20_000)
+            world.note(f"fault: clock jumped by {gateway.clock.wrong_by} ms")
+            away = self._random.uniform(1, 30)
+            world.outage(away)
+            world.loop.call_later(away, self._set_right, gateway, context=copy_context())
+
+    def _set_right(self, gateway: Gateway) -> None:
+        """As NTP does, in one step."""
+        gateway.clock.wrong_by = 0
+        self.world.note(f"the clock of gateway {gateway.number} is right again")

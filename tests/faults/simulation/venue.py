@@ -21,6 +21,7 @@ from cashup.errors import ExchangeTransient
 from cashup.exchanges.base import Connected, Disconnected
 from cashup.exchanges.paper_frames import read_frame
 from cashup.exchanges.paper_venue import PaperVenue
+from cashup.exchanges.venue_clock import VenueClock
 from cashup.types import (
     Balance,
     Candle,
@@ -34,6 +35,10 @@ from cashup.types import (
     Symbol,
     Trade,
 )
+from tests.faults.simulation.clock import SimulatedClock
+
+CERTAIN: Millis = 1_500
+"""A clock that is wrong by more than this must be seen to be: beyond the limit by more than an answer may take."""
 
 ANSWER_SECONDS = 10.0
 """How long the port waits for an answer."""
@@ -84,7 +89,12 @@ class SimulatedVenue:
     """The truth, and the way to it. `fair` weather is calm."""
 
     def __init__(
-        self, paper: PaperVenue, balances: Mapping[str, Decimal], random: Random, note: Callable[[str], None]
+        self,
+        paper: PaperVenue,
+        balances: Mapping[str, Decimal],
+        random: Random,
+        note: Callable[[str], None],
+        complain: Callable[[str], None],
     ) -> None:
         self.paper = paper
         self.account = paper.open_account(balances)
@@ -94,6 +104,7 @@ class SimulatedVenue:
         self._frames, _ = self.account.listen()
         self._random = random
         self._note = note
+        self.complain = complain
         self._streams: list[_Stream] = []
         self._history: dict[str, list[tuple[Millis, OrderReport]]] = {}
         self._balances: deque[tuple[Millis, dict[str, Balance]]] = deque(maxlen=2_000)
@@ -222,14 +233,27 @@ class SimulatedVenue:
 class SimulatedExchange:
     """The port of one gateway to the venue."""
 
-    def __init__(self, venue: SimulatedVenue, random: Random, world: Context) -> None:
+    def __init__(self, venue: SimulatedVenue, clock: SimulatedClock, random: Random, world: Context) -> None:
         self.venue = venue
+        self._clock = clock
+        self._venue_clock = VenueClock(clock)
+        self._asked = False
         self.streams: list[_Stream] = []
         self._random = random
         self._world = world
 
     def admit(self, symbol: Symbol, order_id: str) -> float:
-        return 0.0
+        """No limit but the clock's, which is checked against what is really so."""
+        wait = self.apart()
+        if wait == 0 and self._asked and abs(self._clock.wrong_by) > CERTAIN:
+            self.venue.complain(f"I13: {order_id} was let through with a clock that is wrong by {self._clock.wrong_by}")
+        return wait
+
+    def apart(self) -> float:
+        return self._venue_clock.wait(self._read_time)
+
+    async def _read_time(self) -> None:
+        await self._ask(lambda lag: None)
 
     async def place(self, request: OrderRequest) -> SendResult:
         """One write; what comes back is classified as an adapter does."""
@@ -282,17 +306,25 @@ class SimulatedExchange:
     async def _write(self, work: Callable[[], Any]) -> Any:
         """Have the venue do something, once; what it says, or UNKNOWN."""
         venue = self.venue
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[Any, Millis]] = loop.create_future()
+        asked = loop.time()
         if not venue.happens("lost_request"):
             late = self._random.uniform(1, 9) if venue.happens("late") else 0.0
             self._later(venue.delay() + late, self._arrive, work, answer)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await answer
+                result, told_at = await answer
         except TimeoutError:
             return SendResult(ResultClass.UNKNOWN, message="no answer")
+        self._note_time(told_at, asked)
+        return result
 
-    def _arrive(self, work: Callable[[], Any], answer: asyncio.Future[Any]) -> None:
+    def _note_time(self, told_at: Millis, asked: float) -> None:
+        self._venue_clock.note(told_at, asked, asyncio.get_running_loop().time())
+        self._asked = True
+
+    def _arrive(self, work: Callable[[], Any], answer: asyncio.Future[tuple[Any, Millis]]) -> None:
         venue = self.venue
         if venue.down or venue.happens("error_before"):
             result = SendResult(ResultClass.UNKNOWN, message="502")
@@ -305,7 +337,7 @@ class SimulatedExchange:
             if venue.happens("error_after"):
                 result = SendResult(ResultClass.UNKNOWN, message="504")
         if not venue.happens("lost_answer"):
-            self._later(venue.delay(), _give, answer, result)
+            self._later(venue.delay(), _give, answer, (result, venue.paper.clock.now()))
 
     def _later(self, seconds: float, work: Callable[..., None], *args: Any) -> None:
         """Have it done in the world: it happens whether the gateway lives or not."""
@@ -313,13 +345,14 @@ class SimulatedExchange:
 
     async def _ask(self, read: Callable[[Millis], Any], stalest: float = 1.5) -> Any:
         """A read, which fails or shows what was true a moment ago when the seed says so."""
-        venue = self.venue
+        venue, asked = self.venue, asyncio.get_running_loop().time()
         await asyncio.sleep(venue.delay())
         if venue.down or venue.happens("failed_read"):
             raise ExchangeTransient("502")
         lag = int(self._random.uniform(0, stalest) * 1000) if venue.happens("stale_read") else 0
-        found = read(lag)
+        found, told_at = read(lag), venue.paper.clock.now()
         await asyncio.sleep(venue.delay())
+        self._note_time(told_at, asked)
         return found
 
     async def markets(self) -> Mapping[Symbol, Market]:
@@ -398,7 +431,7 @@ class SimulatedExchange:
         return read_frame(frame)
 
     async def close(self) -> None:
-        """Nothing is open."""
+        self._venue_clock.close()
 
 
 def _give(answer: asyncio.Future[Any], result: Any) -> None:

@@ -1,8 +1,9 @@
 """One seed: gateways, a venue, strategies and everything that can go wrong, from the first order to the last.
 
-First the safety phase: strategies ask for positions while faults strike and gateways die, freeze and replace each
-other; what must always hold is checked throughout. Then everything heals, and within `REST_SECONDS` all must be at
-rest: every intent carried out, every order's fate known, the books equal to the venue to the last digit.
+First the safety phase: strategies ask for positions, and people trade by hand beside them, while faults strike and
+gateways die, freeze and replace each other; what must always hold is checked throughout. Then everything heals, and
+within `REST_SECONDS` all must be at rest: every intent carried out, every order's fate known, the books equal to the
+venue to the last digit.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from cashup.trading.funding import Funding
 from cashup.types import Millis
 from tests.faults.checker import Checker
 from tests.faults.rules import BY_THE_CLOCK
-from tests.faults.simulation.gateway import Gateway, Marks, SimulatedClock
+from tests.faults.simulation.clock import SimulatedClock
+from tests.faults.simulation.gateway import Gateway, Marks
 from tests.faults.simulation.loop import Life, SimulatedLoop
 from tests.faults.simulation.operator import Operator
 from tests.faults.simulation.strategy import BTC, ETH, Strategy
 from tests.faults.simulation.tables import deploy, empty, spans_of_unknown, unrest
+from tests.faults.simulation.trader import Trader
 from tests.faults.simulation.trouble import Trouble
 from tests.faults.simulation.venue import SimulatedExchange, SimulatedVenue, Weather
 from tests.faults.simulation.wire import Server
@@ -43,6 +46,12 @@ PRICES = {BTC: Decimal(50_000), ETH: Decimal(2_000)}
 ACCOUNT = "main"
 DEPLOYMENTS = ("carry", "trend")
 CAPITAL = Decimal(10_000)
+LIMITS = {
+    "max_order_notional": "4500",
+    "max_position_notional": "6000",
+    "max_gross_exposure": "0.9",
+    "max_open_orders": 6,
+}
 REST_SECONDS = 120.0
 ANSWER_SECONDS = 20.0
 TAKEOVER_SECONDS = 15.0
@@ -107,9 +116,8 @@ class World:
         paper = PaperVenue([gate_market(symbol) for symbol in PRICES], self._clock)
         for symbol, price in PRICES.items():
             paper.move(symbol, price)
-        return SimulatedVenue(
-            paper, {"USDT": Decimal(25_000), "BTC": Decimal("0.5")}, self.chance("network"), self.note
-        )
+        balances = {"USDT": Decimal(25_000), "BTC": Decimal("0.5")}
+        return SimulatedVenue(paper, balances, self.chance("network"), self.note, self.complain)
 
     def run(self) -> Outcome:
         """Live through the seed."""
@@ -121,32 +129,34 @@ class World:
     # -- the course of things ---------------------------------------------------------------------------------------
 
     async def _live(self) -> Outcome:
-        self._database = create_engine(self._url)
+        self.database = create_engine(self._url)
         # The gateways' clocks differ, so what compares their times cannot be asked for.
-        self._checker = Checker(self._database, ACCOUNT, self._book, clock=self._clock, without=BY_THE_CLOCK)
+        self._checker = Checker(self.database, ACCOUNT, self._book, clock=self._clock, without=BY_THE_CLOCK)
         await self._prepare()
         self.venue.weather = Weather.drawn(self.chance("weather"))
         self._mortal = True
-        operator = Operator(self, self._database, self._clock, self.chance("operator"))
+        operator = Operator(self, self.database, self._clock, self.chance("operator"))
         trouble = [
             self.loop.create_task(Trouble(self, self.chance("trouble")).run()),
             self.loop.create_task(operator.run(DEPLOYMENTS, ACCOUNT)),
         ]
-        strategies = [self.loop.create_task(Strategy(self, name, self.chance(name)).run()) for name in DEPLOYMENTS]
+        drivers = [Strategy(self, name, self.chance(name)) for name in DEPLOYMENTS]
+        drivers += [Trader(self, name, self.chance(f"{name} by hand")) for name in DEPLOYMENTS]
+        asking = [self.loop.create_task(driver.run()) for driver in drivers]
         while self.trading:
             await asyncio.sleep(10)
             await self._check()
         await end(*trouble)
         healed = self._heal()
         await operator.lift()
-        _, waiting = await asyncio.wait(strategies, timeout=REST_SECONDS)
+        _, waiting = await asyncio.wait(asking, timeout=REST_SECONDS)
         rest = await self._rest(healed)
         self._violations += [f"liveness: {task.get_coro()!r} was never answered" for task in sorted(waiting, key=hash)]
-        for task in strategies:
+        for task in asking:
             if task.done():
                 task.result()
         await self._check(at_rest=True)
-        unknown = tuple(self._beside_outages(*span) for span in await spans_of_unknown(self._database))
+        unknown = tuple(self._beside_outages(*span) for span in await spans_of_unknown(self.database))
         found = (*self._violations, *self.loop.unhandled)
         orders, statements = len(self.venue.received), self._server.statements
         return Outcome(
@@ -155,11 +165,11 @@ class World:
 
     async def _prepare(self) -> None:
         """Empty tables, two deployments on one account, their capital booked by a first gateway."""
-        await empty(self._database)
+        await empty(self.database)
         self.start_gateway()
         for name in DEPLOYMENTS:
-            await deploy(self._database, name, ACCOUNT, CAPITAL)
-            funding = Funding(name, CAPITAL, "USDT", {})
+            await deploy(self.database, name, ACCOUNT, CAPITAL, LIMITS)
+            funding = Funding(name, CAPITAL, "USDT", {"limits": LIMITS})
             await self.ask(lambda gateway, funding=funding: gateway.engine.fund(ACCOUNT, funding))
 
     @property
@@ -183,7 +193,7 @@ class World:
 
     async def _rest(self, healed: float) -> float:
         """Wait until all is at rest; how long it took since `healed`."""
-        while found := await unrest(self._database):
+        while found := await unrest(self.database):
             if self.loop.time() - healed > REST_SECONDS:
                 self._violations += [f"liveness: {REST_SECONDS:.0f} s after all was well: {what}" for what in found]
                 break
@@ -204,11 +214,12 @@ class World:
     def start_gateway(self) -> None:
         """A new process."""
         number = len(self.gateways) + len(self._buried) + 1
-        exchange = SimulatedExchange(self.venue, self.chance(f"port {number}"), self._context)
+        clock = SimulatedClock(self.loop.time, START)
+        exchange = SimulatedExchange(self.venue, clock, self.chance(f"port {number}"), self._context)
         gateway = Gateway.open(
             number,
             self._url,
-            SimulatedClock(self.loop.time, START),
+            clock,
             exchange,
             self._marks,
             self._gone,
