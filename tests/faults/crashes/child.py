@@ -4,17 +4,21 @@ Argument: one JSON object with `database`, `redis`, `venue` (base URL), `key`, `
 of a moment in memory at which the process kills itself, or the number of the suspension at which it does, or null.
 
 The script `buy` asks for a position and waits until it is carried out. `rest` places three limit orders that rest,
-cancels one, and kills the account, which cancels the others. Both may be run again after any death.
+cancels one, and kills the account, which cancels the others. Both may be run again after any death. `hold` and `insist`
+go on until the process is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import text
@@ -48,6 +52,8 @@ LIMITS = {
 }
 
 PATIENCE = Patience(fence=1_500, margin=200, apart=200)
+SHORT = replace(PATIENCE, countdown=5, refresh=500)
+"""With the shortest countdown that Gate knows."""
 
 
 class Death:
@@ -162,7 +168,8 @@ async def live(given: dict[str, Any], death: Death, suspensions: Suspensions) ->
             death.reach("booked")
         relay.wake()
 
-    engine = MortalEngine(database, WallClock(), Prices(), connect, emitted, patience=PATIENCE)
+    patience = SHORT if given["script"] == "hold" else PATIENCE
+    engine = MortalEngine(database, WallClock(), Prices(), connect, emitted, patience=patience)
     engine.death = death
     relaying = asyncio.create_task(relay.run())
     await engine.start()
@@ -198,6 +205,23 @@ async def rest(engine: Engine, database: AsyncEngine, death: Death) -> None:
     await _seen(database, "SELECT 1 FROM orders HAVING bool_and(reserved = 0)")
 
 
+async def hold(engine: Engine, database: AsyncEngine, death: Death) -> None:
+    """Buy, have an order rest, and wait for the end."""
+    await buy(engine, database, death)
+    await _order(engine, database, parse_place("first", LIMITS["first"]))
+    await asyncio.Event().wait()
+
+
+async def insist(engine: Engine, database: AsyncEngine, death: Death) -> None:
+    """Place one order after the other, whatever the answer, until the end."""
+    await engine.fund("main", Funding("demo", CAPITAL, "USDT", {}))
+    for number in itertools.count():
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(1):
+                await engine.command("demo", parse_place(f"{number}", LIMITS["first"]), By("ann"))
+        await asyncio.sleep(0.1)
+
+
 async def _order(engine: Engine, database: AsyncEngine, request: Place) -> str:
     """Place an order and wait until its fate is known; its id."""
     ident: str = (await _command(engine, request))["orders"][0]
@@ -227,7 +251,7 @@ async def _seen(database: AsyncEngine, query: str) -> None:
     await until(look, 60)
 
 
-SCRIPTS = {"buy": buy, "rest": rest}
+SCRIPTS = {"buy": buy, "rest": rest, "hold": hold, "insist": insist}
 
 if __name__ == "__main__":
     asyncio.run(main())

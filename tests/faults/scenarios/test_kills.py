@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cashup.clock import WallClock
-from cashup.trading.countdown import REASON
 from cashup.trading.halts import Scope
 from cashup.trading.kill import Kill
-from tests.faults.scenarios.bench import BTC, CROSSING, LIMIT, PATIENCE, Bench, open_bench
+from tests.faults.scenarios.bench import BTC, LIMIT, PATIENCE, Bench, open_bench
 from tests.faults.scenarios.report import Scenario
 from tests.integration.trading.conftest import ETH, until
 
@@ -43,34 +41,6 @@ async def _swept(bench: Bench) -> None:
         return bool(account["state"] == "done")
 
     await until(done)
-
-
-async def test_scenario_45_the_gateway_dies(counting: Bench) -> None:
-    """The gateway dies while an order rests, and the network is fine.
-
-    The venue's countdown cancels what rests; the next gateway says that it did, and positions are kept.
-    """
-    bought = await counting.placed(**CROSSING)
-    await counting.order(bought, "filled")
-    ident = await counting.resting_order()
-    await until(partial(_armed, counting))
-    await counting.engine.stop()  # with an order that rests it is not called off
-    left = counting.resting()
-
-    async def gone() -> bool:
-        return not counting.resting()
-
-    await until(gone)
-    await counting.restart()
-    await counting.engine.ready("main")
-    order = await counting.order(ident, "cancelled")
-    (position,) = await counting.rows("SELECT quantity FROM positions")
-    assert (left, order["reason"], position["quantity"] > 0) == (1, REASON, True)
-    await counting.at_rest()
-    counting.scenario.seen(
-        f"{left} order rested when the gateway died, none after the countdown; the next gateway calls it "
-        f"{order['state']} ({order['reason']}), and the position is still there."
-    )
 
 
 async def _armed(bench: Bench) -> bool:
