@@ -90,8 +90,8 @@ MUTANTS = [
     Mutant(
         "an incomplete scan counts as a look",
         "orders/resolver.py",
-        "scans.clear()",
-        "scans.append(began)",
+        "error=str(error))\n            scans.clear()",
+        "error=str(error))\n            scans.append(began)",
         TRADING + "test_resolver.py::test_an_incomplete_scan_starts_the_count_anew",
     ),
     Mutant(
@@ -100,6 +100,34 @@ MUTANTS = [
         "if began >= dead and",
         "if began >= 0 and",
         TRADING + "test_resolver.py::test_absence_takes_two_complete_scans_after_the_fence",
+    ),
+    Mutant(
+        "a fence has passed by a clock that is wrong",
+        "orders/resolver.py",
+        "            if apart:",
+        "            if False:",
+        TRADING + "test_resolver.py::test_a_scan_while_the_clocks_are_apart_starts_the_count_anew",
+    ),
+    Mutant(
+        "an amendment is claimed before the venue has room for it",
+        "trading/actor.py",
+        "desks.claim_amendments(self.exchange.admit)",
+        "desks.claim_amendments(lambda *_: 0.0)",
+        TRADING + "test_orders.py::test_an_amendment_that_has_no_room_is_not_claimed_and_goes_out_when_it_has",
+    ),
+    Mutant(
+        "what is filled and not booked is no risk",
+        "trading/oversight.py",
+        "max(most - order.traded, ZERO)",
+        "max(most - order.filled, ZERO)",
+        TRADING + "test_risk.py::test_what_is_filled_and_not_booked_yet_counts",
+    ),
+    Mutant(
+        "who lost the lease measures losses",
+        "trading/loss_watch.py",
+        "            await self._lease.hold(connection)\n",
+        "",
+        TRADING + "test_risk.py::test_who_has_lost_the_lease_measures_nothing",
     ),
     Mutant(
         "an order is claimed more than once",
