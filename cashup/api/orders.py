@@ -51,7 +51,25 @@ class TermsBody(BaseModel):
     price: str | None = Field(None, max_length=60)
 
 
-@router.post("/deployments/{name}/orders", status_code=201)
+def _of_placed(operation: str) -> dict[str, Any]:
+    """What can be done with the order that an answer to placing names, as the schema of the API says it."""
+    return {"operationId": operation, "parameters": {"order": "$response.body#/orders/0"}}
+
+
+PLACED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "description": "what was decided; `orders` names the order unless it was denied",
+        "links": {
+            "get": _of_placed("get_order_api_v1_orders__order__get"),
+            "explain": _of_placed("explain_order_api_v1_orders__order__explain_get"),
+            "amend": _of_placed("amend_order_api_v1_orders__order__patch"),
+            "cancel": _of_placed("cancel_order_api_v1_orders__order__cancel_post"),
+        },
+    }
+}
+
+
+@router.post("/deployments/{name}/orders", status_code=201, responses=PLACED)
 async def place_order(name: str, body: OrderBody, key: Key, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
     """Place an order for a deployment, with its money and under its limits; the decisions say when it was denied."""
     request = parse_place(key, body.model_dump(exclude_none=True))

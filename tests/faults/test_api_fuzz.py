@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import httpx
 import hypothesis
@@ -45,6 +48,14 @@ MAY_BE = {
 }
 config = SchemathesisConfig.from_dict({"checks": MAY_BE})
 schema = schemathesis.openapi.from_dict(create_app(None).openapi(), config=config)  # type: ignore[arg-type]
+
+ORDERS = "/api/v1/orders/{order}"
+LINKED = schema.include(path_regex=r"^/api/v1/(orders/\{order\}.*|deployments/\{name\}/orders)$").exclude(
+    method="GET", path="/api/v1/deployments/{name}/orders"
+)
+BID = {"symbol": BTC, "side": "buy", "quantity": "0.05", "price": "100"}
+UNASKED = [negative_data_rejection, positive_data_acceptance]
+"""The checks that do not know what was put in place of what was made up."""
 
 
 @schemathesis.check
@@ -85,10 +96,9 @@ async def check(gateway: Gateway, simulator: Simulator) -> None:
     assert await Checker(gateway.database, "main", book).check_at_rest() == []
 
 
-@pytest.fixture(scope="module")
-def served(
-    servers: EmbeddedServers, template_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
+@contextmanager
+def serving(servers: EmbeddedServers, template: str, home: Path) -> Iterator[Served]:
+    """A gateway with people in it, which agrees with its venue at the end."""
     found: list[Served] = []
     up, over = Event(), Event()
 
@@ -111,8 +121,7 @@ def served(
                 server.should_exit = True
                 await serving
 
-    with copied_database(servers, template_database) as database:
-        home: Path = tmp_path_factory.mktemp("home")
+    with copied_database(servers, template) as database:
         settings = Settings(home=home, database_url=database, redis_url=servers.redis_url)  # type: ignore[arg-type]
         with ThreadPoolExecutor(1) as pool:
             serving = pool.submit(lambda: asyncio.run(serve(settings)))
@@ -120,6 +129,22 @@ def served(
             yield found[0]
             over.set()
             serving.result(120)
+
+
+@pytest.fixture(scope="module")
+def served(
+    servers: EmbeddedServers, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """One for all requests, whatever those before have made of it."""
+    with serving(servers, template_database, tmp_path_factory.mktemp("home")) as served:
+        yield served
+
+
+@pytest.fixture
+def fresh(servers: EmbeddedServers, template_database: str, tmp_path: Path) -> Iterator[Served]:
+    """One to which nobody has done anything yet."""
+    with serving(servers, template_database, tmp_path) as served:
+        yield served
 
 
 def examples(count: int) -> hypothesis.settings:
@@ -148,5 +173,33 @@ def test_a_trader_may_send_anything_about_what_is_theirs(case: schemathesis.Case
     name = "main" if "/accounts/" in case.path or "/risk/" in case.path else "demo"
     known = {"name": name, "order": served.order, "number": "1", "ident": "1", "scope": "account"}
     case.path_parameters.update({key: known[key] for key in case.path_parameters})
-    theirs = [negative_data_rejection, positive_data_acceptance]  # the path is not what was made up any more
-    case.call_and_validate(base_url=served.url, headers=served.headers("owner"), excluded_checks=theirs)
+    case.call_and_validate(base_url=served.url, headers=served.headers("owner"), excluded_checks=UNASKED)
+
+
+def test_what_is_placed_is_got_amended_and_cancelled(fresh: Served) -> None:
+    """The links of the schema, followed in every order, with real orders and made-up ones."""
+    seen: Counter[tuple[str, int]] = Counter()
+
+    class Orders(LINKED.as_state_machine()):  # type: ignore[misc]
+        def before_call(self, case: schemathesis.Case) -> None:
+            if "name" in case.path_parameters:
+                case.path_parameters["name"], case.body = "demo", BID
+            elif case.method == "PATCH":
+                case.body = {"price": f"{90 + seen.total() % 10}"}
+            if case.method in ("POST", "PATCH"):
+                case.headers["Idempotency-Key"] = f"story {seen.total()}"
+
+        def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
+            return {"base_url": fresh.url, "headers": fresh.headers("owner")}
+
+        def after_call(self, response: schemathesis.Response, case: schemathesis.Case) -> None:
+            seen[case.operation.label, response.status_code] += 1
+
+        def validate_response(
+            self, response: schemathesis.Response, case: schemathesis.Case, *_: Any, **kwargs: Any
+        ) -> None:
+            case.validate_response(response, excluded_checks=UNASKED, transport_kwargs=kwargs)
+
+    Orders.run(settings=hypothesis.settings(examples(30), stateful_step_count=10))
+    done = {f"GET {ORDERS}", f"GET {ORDERS}/explain", f"PATCH {ORDERS}", f"POST {ORDERS}/cancel"}
+    assert {label for label, status in seen if status == 200} == done, seen
