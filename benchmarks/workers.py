@@ -129,9 +129,9 @@ class Fleet:
             if "cashup.workers.template" in words and words[-1].startswith(f"{made.home}/"):
                 found["template"].append(process)
         servers = [p for p in psutil.process_iter(["cmdline"]) if _of_home(made.home, p.info["cmdline"] or ())]
-        backends = {child for p in servers for child in (p, *p.children(recursive=True))}
-        found["postgres"] = [p for p in backends if "postgres" in p.name()]
-        found["redis"] = [p for p in backends if "redis" in p.name()]
+        backends = {child for server in servers for child in (server, *_children(server))}
+        found["postgres"] = [process for process in backends if "postgres" in _name(process)]
+        found["redis"] = [process for process in backends if "redis" in _name(process)]
         return found
 
     def kill_workers(self) -> None:
@@ -261,6 +261,18 @@ async def _rest(made: Fleet, seconds: float) -> dict[str, float]:
 
 def _cpu(processes: Mapping[str, Sequence[psutil.Process]]) -> dict[str, float]:
     return {name: sum(_seconds(process) for process in found) for name, found in processes.items()}
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
 
 
 def _seconds(process: psutil.Process) -> float:

@@ -122,6 +122,7 @@ print(json.dumps(dict(
     parent={PARENT}, env=dict(os.environ), cwd=os.getcwd(), umask=umask, argv=sys.argv[1:2],
     leader=os.getsid(0) == os.getpid(), term=signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, links=links,
     blocked=sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+    ignored=[signal.getsignal(number) == signal.SIG_IGN for number in (signal.SIGPIPE, signal.SIGXFSZ)],
 )))
 """
     before = os.umask(0o027)
@@ -135,6 +136,7 @@ print(json.dumps(dict(
     assert (seen["cwd"], seen["umask"], seen["argv"]) == (str(tmp_path), 0o027, ["-f"])
     assert seen["leader"]
     assert seen["term"]
+    assert seen["ignored"] == [True, True]  # as in every Python: else a connection that broke would be a death
     assert not seen["blocked"]
     assert not [link for link in seen["links"] if "warm" in link or "template" in link]
     for pid in templates(warm):
