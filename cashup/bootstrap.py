@@ -19,6 +19,7 @@ from cashup.exchanges.base import Exchange
 from cashup.exchanges.limiter import Limiter
 from cashup.exchanges.shares import RedisShares
 from cashup.markets.feed import Feed
+from cashup.markets.seen_bars import SeenBars
 from cashup.monitoring.lag import LoopLag
 from cashup.monitoring.tasks import begin, end
 from cashup.notifications.alerts import Alerts
@@ -112,7 +113,9 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         accounts = Accounts(database, Vault(settings.home_path), clock)
         shares = RedisShares(redis, Holder().name, clock)
         stack.push_async_callback(end, begin("rate limits", shares.run()))
-        venues = Venues(accounts, clock, database, redis, Limiter(clock, shares))
+        seen = SeenBars(database)
+        stack.push_async_callback(end, begin("seen bars", seen.run()))
+        venues = Venues(accounts, clock, database, redis, Limiter(clock, shares), seen)
         stack.push_async_callback(venues.close)
         events, lag = Events(database, redis), LoopLag()
         relay = Relay(database, redis, events)
@@ -192,14 +195,22 @@ class Venues:
     An account with keys has the venue's private side; a paper account has a book, and the feed for its market.
     """
 
-    def __init__(self, accounts: Accounts, clock: Clock, database: AsyncEngine, redis: Redis, limiter: Limiter) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        clock: Clock,
+        database: AsyncEngine,
+        redis: Redis,
+        limiter: Limiter,
+        seen: SeenBars,
+    ) -> None:
         self._accounts = accounts
         self._clock = clock
         self._database = database
         self._limiter = limiter
         self._public: dict[str, Exchange] = {}
         self._opening = asyncio.Lock()
-        self.feed = Feed(self.public, redis)
+        self.feed = Feed(self.public, redis, seen.add)
 
     async def public(self, venue: str) -> Exchange:
         """The public side of the venue with this key; NotFound when no account is on it."""

@@ -376,6 +376,44 @@ class Client:
         """The equity of a deployment at each bar it has processed, oldest first."""
         return self._rows("equity", deployment)
 
+    def decisions(self, deployment: str, since: Millis, until: Millis | None = None) -> list[Row]:
+        """What was decided on the bars that opened in [since, until), oldest first; every page of it."""
+        rows: list[Row] = []
+        while True:
+            wanted = {"since": rows[-1]["bar"] + 1 if rows else since} | ({} if until is None else {"until": until})
+            page = cast(list[Row], self._call("GET", f"/deployments/{quote(deployment)}/decisions", params=wanted))
+            if not page:
+                return rows
+            rows += page
+
+    def payments(self, deployment: str) -> list[Row]:
+        """When the deployment got capital or gave some back, oldest first: `at amount`."""
+        return self._rows("payments", deployment)
+
+    def markets(self, deployment: str) -> Row:
+        """The venue's rules for what the deployment may trade, by symbol."""
+        return cast(Row, self._call("GET", f"/deployments/{quote(deployment)}/markets"))
+
+    def bars(
+        self, deployment: str, symbol: str, timeframe: str, since: Millis, until: Millis, *, seen: bool
+    ) -> list[list[float]]:
+        """Closed bars that opened in [since, until), oldest first: as live trading saw them, or as the venue has them.
+
+        One page of it: where bars are missing at its end, ask on from the last one.
+        """
+        wanted = {"symbol": symbol, "timeframe": timeframe, "since": since, "until": until, "seen": seen}
+        path = f"/deployments/{quote(deployment)}/bars"
+        return cast(list[list[float]], self._call("GET", path, params=wanted))
+
+    def reports(self, deployment: str, limit: int = 30) -> list[Row]:
+        """The reports of live against its re-run, newest first."""
+        path = f"/deployments/{quote(deployment)}/reports"
+        return cast(list[Row], self._call("GET", path, params={"limit": limit}))
+
+    def add_report(self, deployment: str, report: Mapping[str, Any]) -> Row:
+        """Store a report: `first_bar last_bar total parts document`; the answer is `id in_band`."""
+        return cast(Row, self._call("POST", f"/deployments/{quote(deployment)}/reports", report))
+
     def events(self, stream: str | None = None, after: int | None = None) -> list[Row]:
         """Events after a sequence number, in order."""
         wanted = {"stream": stream, "after": after}

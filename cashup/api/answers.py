@@ -11,9 +11,9 @@ from cashup.storage.database import dump_json
 
 
 class Rows(Response):
-    """A JSON array of rows, or one row."""
+    """A JSON array of rows (objects, or arrays of numbers), or one row."""
 
     media_type = "application/json"
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> None:
+    def __init__(self, rows: Sequence[Mapping[str, Any] | Sequence[Any]] | Mapping[str, Any]) -> None:
         super().__init__(dump_json(rows))

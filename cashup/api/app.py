@@ -17,6 +17,7 @@ from cashup.api import (
     health,
     market,
     orders,
+    reports,
     risk,
     settings,
     trading,
@@ -49,7 +50,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     errors.install(app)
     health.install(app)
-    for module in (auth, accounts, alerts, deployments, halts, orders, risk, trading, market, settings):
+    for module in (auth, accounts, alerts, deployments, reports, halts, orders, risk, trading, market, settings):
         app.include_router(
             module.router, prefix="/api/v1", responses=errors.RESPONSES, dependencies=[Depends(plain_query)]
         )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cashup.cli.live_report import report
+
 if TYPE_CHECKING:
     from cashup.client import Client, Row
 
@@ -23,6 +25,7 @@ AllowLive = Annotated[bool, typer.Option("--allow-live", help="yes, real money: 
 
 def register(root: typer.Typer) -> None:
     """Add the group to the command line."""
+    app.command()(report)
     root.add_typer(app, name="live")
 
 

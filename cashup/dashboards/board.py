@@ -33,6 +33,7 @@ class Board:
     attempt: int | None = None
     alerts: list[Mapping[str, Any]] = field(default_factory=list)
     version: str | None = None
+    report: Mapping[str, Any] | None = None
     at: dict[str, Millis] = field(default_factory=dict)
     seq: int = 0
 
@@ -64,6 +65,10 @@ class Board:
         """Take the alerts that stand, of every deployment, the newest first."""
         self.alerts = list(rows)
         self.at["alerts"] = now
+
+    def load_reports(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take the newest report of live against its re-run, when there is one."""
+        self.report = next(iter(rows), None)
 
     def apply(self, event: Event) -> bool:
         """Take one event; False when it was seen before or says nothing that is shown."""

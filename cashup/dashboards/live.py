@@ -16,6 +16,9 @@ from cashup.settings import Settings, load_settings
 DRAW_EVERY = 0.2
 """Seconds between two drawings at most: events come faster than anybody looks."""
 
+REPORT_EVERY = 60.0
+"""Seconds between two questions whether there is a newer report: there is one a day."""
+
 POLL_EVERY = 3.0
 """Seconds between two questions whether the gateway is there and how the worker is (its heartbeats are no events)."""
 
@@ -49,6 +52,7 @@ async def _keep(overview: Overview, client: Client, deployment: str | None) -> N
         async with asyncio.TaskGroup() as group:
             group.create_task(_follow(overview, client, changed))
             group.create_task(_poll(overview, client, changed))
+            group.create_task(_read_reports(overview, client, changed))
             group.create_task(_paint(overview, changed))
     except* Unauthenticated:
         overview.sign_out()
@@ -119,6 +123,17 @@ async def _poll(overview: Overview, client: Client, changed: asyncio.Event) -> N
             overview.board.load_alerts(alerts, WallClock().now())
             changed.set()
         await asyncio.sleep(POLL_EVERY)
+
+
+async def _read_reports(overview: Overview, client: Client, changed: asyncio.Event) -> None:
+    while True:
+        try:
+            overview.board.load_reports(await asyncio.to_thread(client.reports, overview.board.deployment, 1))
+        except Unavailable:
+            pass
+        else:
+            changed.set()
+        await asyncio.sleep(REPORT_EVERY)
 
 
 async def _paint(overview: Overview, changed: asyncio.Event) -> None:

@@ -9,6 +9,7 @@ from ipywidgets import Box
 
 from cashup.clock import isoformat
 from cashup.dashboards.board import Board
+from cashup.dashboards.report import ReportPanel
 from cashup.dashboards.widgets import Chart, Header, Records, Tile, page, row, thin
 from cashup.types import Millis
 
@@ -47,6 +48,7 @@ class Overview:
         self.alerts = Records(title="Alerts", columns=ALERT_COLUMNS, empty="no alert")
         self.alerts.layout.display = "none"
         self.curve = Chart(label="Equity")
+        self.report = ReportPanel()
         self.positions = Records(title="Positions", columns=POSITION_COLUMNS, empty="nothing held")
         self.orders = Records(title="Orders", columns=ORDER_COLUMNS, empty="no order yet")
 
@@ -58,6 +60,7 @@ class Overview:
             row(self.equity, self.cash, self.worker, self.bar),
             self.alerts,
             self.curve,
+            self.report.view,
             row(self.positions, self.orders, shares=(1, 3)),
         )
 
@@ -93,6 +96,7 @@ class Overview:
         self.alerts.rows = [_alert_row(alert) for alert in board.alerts]
         self.alerts.layout.display = "" if board.alerts else "none"
         self.orders.rows = [_order_row(order) for order in reversed(board.orders.values())]
+        self.report.draw(board.report, now)
         self._age(now)
 
     def _age(self, now: Millis) -> None:

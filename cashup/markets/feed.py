@@ -41,12 +41,15 @@ _RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 Item = Candle | Connected | Disconnected
 OpenVenue = Callable[[str], Awaitable[Exchange]]
+Keep = Callable[[str, Sequence[Candle]], None]
+"""Takes closed bars of a venue, one symbol and timeframe at a time, without waiting."""
 
 
 class Channel:
     """The candles of one symbol and timeframe. `newest` is the newest frame, open or closed."""
 
-    def __init__(self, venue: str, symbol: Symbol, timeframe: str) -> None:
+    def __init__(self, venue: str, symbol: Symbol, timeframe: str, keep: Keep = lambda venue, candles: None) -> None:
+        self._keep = keep
         self.venue = venue
         self.symbol = symbol
         self.timeframe = timeframe
@@ -66,6 +69,10 @@ class Channel:
             return self.closed[-1].time
         return None if self.started is None else self.started - self.duration
 
+    def keep(self, candles: Sequence[Candle]) -> None:
+        """Put closed candles on record as they are now: somebody is about to decide upon them. It does not wait."""
+        self._keep(self.venue, candles)
+
     def wake(self) -> None:
         """Tell whoever waits for this channel that it changed."""
         for listener in self.listeners:
@@ -84,10 +91,14 @@ class Channel:
 
 
 class Feed:
-    """All channels of this process. `open_venue` gives the public side of a venue by its key."""
+    """All channels of this process. `open_venue` gives the public side of a venue by its key.
 
-    def __init__(self, open_venue: OpenVenue, redis: Redis) -> None:
+    `keep` gets every bar that is handed out, at once.
+    """
+
+    def __init__(self, open_venue: OpenVenue, redis: Redis, keep: Keep = lambda venue, candles: None) -> None:
         self._open_venue = open_venue
+        self._keep = keep
         self._redis = redis
         self._channels: dict[tuple[str, Symbol, str], Channel] = {}
         self._marks: dict[tuple[str, Symbol], Decimal] = {}
@@ -145,7 +156,7 @@ class Feed:
     def _channel(self, venue: str, symbol: Symbol, timeframe: str) -> Channel:
         channel = self._channels.get((venue, symbol, timeframe))
         if channel is None or self._tasks[channel].done():
-            channel = Channel(venue, symbol, timeframe)
+            channel = Channel(venue, symbol, timeframe, self._keep)
             self._channels[venue, symbol, timeframe] = channel
             self._tasks[channel] = begin(f"feed {venue} {symbol} {timeframe}", self._run(channel))
         return channel
@@ -214,6 +225,7 @@ class Feed:
 
     def _close_bar(self, channel: Channel, candle: Candle) -> None:
         channel.closed.append(candle)
+        channel.keep([candle])
         name, ends = (channel.venue, channel.symbol), candle.time + channel.duration
         if ends >= self._last_closes.get(name, (0, None))[0]:  # a symbol may be watched in several timeframes
             self._last_closes[name] = (ends, candle.close)

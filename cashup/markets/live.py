@@ -75,6 +75,8 @@ class LiveBars:
             self._waiting[channel.symbol] = {time: bar for time, bar in bars.items() if time > self._sent}
         symbols = [channel.symbol for channel in self._channels]
         found = dict(zip(symbols, series, strict=True))
+        for channel in self._channels:
+            channel.keep([found[channel.symbol][time] for time in times if time in found[channel.symbol]])
         return [LiveBar(time, {s: bars[time] for s, bars in found.items() if time in bars}) for time in times]
 
     async def follow(self) -> AsyncIterator[LiveBar]:

@@ -18,6 +18,8 @@ TABLES = (
     "cashup.users.tables",
     "cashup.orders.tables",
     "cashup.trading.tables",
+    "cashup.trading.live_reports",
+    "cashup.markets.seen_bars",
     "cashup.paper.tables",
     "cashup.notifications.alerts",
     "cashup.storage.outbox",

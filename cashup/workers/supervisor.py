@@ -19,6 +19,7 @@ from cashup.workers.archive import Archivist
 from cashup.workers.assignment import Assignment, Outcome
 from cashup.workers.child import Child
 from cashup.workers.log import Log
+from cashup.workers.nightly import Nightly
 
 TICK = 0.1
 CONVERGE_EVERY = 1.0
@@ -51,6 +52,7 @@ class Supervisor:
         self._home = settings.home_path
         self._archivist = Archivist(self._home, settings.run_days)
         self._report = report
+        self._nightly = Nightly(client, settings.home_path, report)
         self._children: dict[str, Child] = {}
         self._foreign: set[str] = set()
         self._unreported: list[tuple[Child, str, Outcome]] = []
@@ -83,6 +85,7 @@ class Supervisor:
                 time.sleep(TICK)
             self._stop_all()
         finally:
+            self._nightly.stop()
             for child in self._children.values():
                 child.kill()
             self._archivist.stop()
@@ -110,6 +113,7 @@ class Supervisor:
             self._attempt_call(self._client.extend)
         if self._is_due("archive", now, ARCHIVE_EVERY):
             self._archivist.look({f"{child.deployment}/{child.attempt}" for child in self._children.values()})
+        self._nightly.turn()
 
     def _heartbeat(self) -> None:
         for child in self._children.values():

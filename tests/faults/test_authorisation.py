@@ -65,6 +65,7 @@ API = "/api/v1"
 DEMO = f"{API}/deployments/{{name}}"
 ORDER = {"symbol": BTC, "side": "buy", "quantity": "0.1", "price": "100"}
 LIMITS = {"max_open_orders": 5}
+REPORT = {"first_bar": 0, "last_bar": 1, "total": "1", "parts": {"fee": "1"}, "document": {}}
 DOMAINS = ("user", "trading", "exchange", "strategy", "market", "notification", "order", "config", "monitoring")
 
 MATRIX = (
@@ -80,6 +81,9 @@ MATRIX = (
     Row("GET", f"{API}/deployments", READER),
     Row("GET", DEMO, RUN),
     *(Row("GET", f"{DEMO}/{what}", RUN) for what in ("orders", "fills", "positions", "profit", "equity")),
+    *(Row("GET", f"{DEMO}/{what}", RUN) for what in ("decisions", "payments", "markets", "reports")),
+    Row("GET", f"{DEMO}/bars", RUN, query=f"?symbol={BTC}&timeframe=1h&since=0&until=1"),
+    Row("POST", f"{DEMO}/reports", OWNER, 201, REPORT),
     Row("GET", f"{API}/halts", READER),
     Row("GET", f"{API}/kills", READER),
     Row("GET", f"{DEMO}/flatten", READER, 404),

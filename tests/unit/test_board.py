@@ -7,6 +7,7 @@ from typing import Any
 
 from cashup.dashboards.board import CURVE, ORDERS, Board
 from cashup.dashboards.overview import Overview
+from cashup.dashboards.report import ReportPanel
 from cashup.dashboards.widgets import thin
 from cashup.events import Event, EventKind
 
@@ -135,3 +136,19 @@ def test_alerts_are_shown_while_they_stand() -> None:
     (shown,) = overview.alerts.rows
     assert (shown["severity"], shown["since"], shown["message"]) == ("critical", "1970-01-01 01:00", alert["message"])
     assert overview.alerts.layout.display != "none"
+
+
+def test_the_newest_report_is_shown_and_hidden_as_long_as_there_is_none() -> None:
+    panel = ReportPanel()
+    panel.draw(None, 0)
+    assert panel.view.layout.display == "none"
+    board = Board("demo")
+    parts = {"signal": "0", "price": "-14.9", "fee": "-5.1"}
+    report = {"at": 1000, "total": "-20", "quote": "USDT", "capital": "1000", "band": "0.01", "in_band": False}
+    board.load_reports([report | {"last_bar": HOUR, "document": {"parts": parts}}])
+    panel.draw(board.report, 61_000)
+    assert panel.view.layout.display == ""
+    assert (panel.total.value, panel.total.unit, panel.total.tone) == ("-20", "USDT", "bad")
+    assert panel.total.note == "-2.00% of the capital, OUTSIDE the band of 1.00%; until 1970-01-01 01:00"
+    assert [(one["part"], one["amount"]) for one in panel.parts.rows] == [("price", "-14.9"), ("fee", "-5.1")]
+    assert panel.total.seen == [1, 60_000]
