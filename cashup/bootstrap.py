@@ -41,6 +41,7 @@ from cashup.trading.kill import KillSwitch
 from cashup.trading.prices import Prices
 from cashup.trading.profit import MarkOf
 from cashup.trading.risk_limits import RiskLimits
+from cashup.trading.supervision import Supervision
 from cashup.types import Mode, Symbol
 from cashup.users.accounts import Account, Accounts
 from cashup.users.passwords import Passwords
@@ -68,6 +69,7 @@ class Gateway:
     feed: Feed
     engine: Engine
     deployments: Deployments
+    supervision: Supervision
     halts: Halts
     kills: KillSwitch
     risk_limits: RiskLimits
@@ -136,6 +138,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             feed=venues.feed,
             engine=engine,
             deployments=Deployments(database, engine, tokens, clock, relay.wake),
+            supervision=Supervision(database, clock),
             halts=halts,
             kills=KillSwitch(database, clock, halts, engine.sweep),
             risk_limits=RiskLimits(database, clock, halts),

@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote, urlsplit
 
@@ -84,12 +85,14 @@ class Attempt:
 
 
 def load_token(settings: Settings) -> str:
-    """The access token for the gateway of `settings`: `CASHUP_TOKEN`, else the saved login.
+    """The access token for the gateway of `settings`: `CASHUP_TOKEN`, else that in `CASHUP_TOKEN_FILE`, else the login.
 
-    Raises Unauthenticated when there is none.
+    The file is read each time, so whoever wrote it may replace it. Raises Unauthenticated when there is none.
     """
     if settings.token is not None:
         return settings.token.get_secret_value()
+    if settings.token_file is not None:
+        return _read_token(settings.token_file)
     saved = _read_credentials(settings).get(settings.gateway)
     if saved is None:
         raise Unauthenticated(f"nobody is logged in to {settings.gateway}; log in with `cashup user login`")
@@ -110,6 +113,16 @@ def save_token(settings: Settings, token: str, *, expires_at: Millis | None = No
     partial.replace(path)
 
 
+def _read_token(path: Path) -> str:
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise Unauthenticated(f"CASHUP_TOKEN_FILE is {path}, and no token can be read there: {error}") from error
+    if not token:
+        raise Unauthenticated(f"CASHUP_TOKEN_FILE is {path}, and it is empty")
+    return token
+
+
 def _read_credentials(settings: Settings) -> Row:
     path = settings.home_path / "credentials.json"
     try:
@@ -127,19 +140,30 @@ class Client:
     """The REST API. Every call raises the error of `errors.py` that the gateway answered with, or Unavailable."""
 
     def __init__(
-        self, gateway: str, token: str | None = None, *, renew: Callable[[], str] | None = None, timeout: float = 30.0
+        self,
+        gateway: str,
+        token: str | None = None,
+        *,
+        renew: Callable[[], str] | None = None,
+        extends: bool = True,
+        timeout: float = 30.0,
     ) -> None:
-        """`renew` is asked for another token once, when the gateway no longer takes the one in use."""
+        """`renew` is asked for another token once, when the gateway no longer takes the one in use.
+
+        Without `extends` a token is used until then: somebody else replaces it.
+        """
         self.gateway = gateway.rstrip("/")
         self._token = token
         self._renew = renew
+        self._extends = extends
         self._timeout = timeout
         self._http: httpx.Client | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Client:
         """A client that is logged in as the user of this machine; raises Unauthenticated when nobody is."""
-        return cls(settings.gateway, load_token(settings), renew=lambda: load_token(settings))
+        extends = settings.token is not None or settings.token_file is None
+        return cls(settings.gateway, load_token(settings), renew=lambda: load_token(settings), extends=extends)
 
     def __enter__(self) -> Self:
         return self
@@ -171,8 +195,9 @@ class Client:
         return cast(Row, self._call("GET", "/auth/me"))
 
     def extend(self) -> None:
-        """Exchange the token in use for a fresh one, before it expires."""
-        self._token = str(cast(Row, self._call("POST", "/auth/renew"))["access_token"])
+        """Exchange the token in use for a fresh one, before it expires; not when it comes from a file."""
+        if self._extends:
+            self._token = str(cast(Row, self._call("POST", "/auth/renew"))["access_token"])
 
     def view_token(self) -> Row:
         """A short-lived token that can only read, for a dashboard: `access_token expires_in`."""
@@ -299,9 +324,13 @@ class Client:
         """How far that is."""
         return cast(Row, self._call("GET", f"/deployments/{quote(deployment)}/flatten"))
 
-    def new_attempt(self, name: str, place: Mapping[str, str] | None = None) -> Attempt:
-        """Begin an attempt; older ones of the deployment lose their fence. `place` (host, boot) is where it runs."""
-        row = cast(Row, self._call("POST", f"/deployments/{quote(name)}/attempts", place))
+    def new_attempt(self, name: str, holder: str | None = None, place: Mapping[str, str] | None = None) -> Attempt:
+        """Begin an attempt as the supervisor `holder`; older ones of the deployment lose their fence.
+
+        `place` (host, boot) is where it runs.
+        """
+        body = {"holder": holder, "place": place}
+        row = cast(Row, self._call("POST", f"/deployments/{quote(name)}/attempts", body))
         about = {name: row[name] for name in ("resources", "version", "content_hash", "live") if row.get(name)}
         return Attempt(row["attempt"], row["fence"], row["token"], row["notebook"], row["params"], **about)
 
@@ -327,9 +356,24 @@ class Client:
         body = {"state": state, "reason": reason, "exit_code": exit_code, "message": message, "output": output}
         return cast(Row, self._call("POST", f"/deployments/{quote(name)}/attempts/{attempt}/finish", body))
 
-    def lease(self, holder: str, place: Mapping[str, str] | None = None) -> Row:
-        """Take or renew the supervisor's lease; raises Conflict when another holds it."""
-        return cast(Row, self._call("POST", "/supervisor/lease", {"holder": holder, "place": place}))
+    def lease(
+        self,
+        holder: str,
+        place: Mapping[str, str] | None = None,
+        *,
+        only: str | None = None,
+        running: Sequence[str] = (),
+    ) -> Row:
+        """Take or renew a supervisor's lease, of a machine or of the deployment `only`: `holder expires lost`.
+
+        `lost` are those of `running` that another supervisor has taken. Raises Conflict when another holds the lease.
+        """
+        body = {"holder": holder, "place": place, "only": only, "running": [*running]}
+        return cast(Row, self._call("POST", "/supervisor/lease", body))
+
+    def supervisor_token(self, name: str, days: int) -> Row:
+        """A token for a supervisor that keeps this deployment alone, such as a pod's: `access_token expires_in`."""
+        return cast(Row, self._call("POST", f"/deployments/{quote(name)}/supervisor-token", {"days": days}))
 
     def release_lease(self, holder: str) -> None:
         """Give the supervisor's lease back."""

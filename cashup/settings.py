@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -34,7 +35,11 @@ class Settings(BaseSettings):
     gateway_url: str | None = Field(None, description="where clients find the gateway; default from host and port")
     warm: bool = Field(True, description="fork kernels and backtests from a process that has everything imported")
     run_days: int = Field(400, ge=1, description="how many days the executed notebooks of live runs are kept")
+    sandbox: Literal["auto", "off", "require"] = Field(
+        "auto", description="shut workers' notebooks in as far as the system can; `require`: or do not start them"
+    )
     token: SecretStr | None = Field(None, description="an access token, instead of the saved login")
+    token_file: Path | None = Field(None, description="a file with an access token, read again when it is refused")
 
     @classmethod
     def settings_customise_sources(

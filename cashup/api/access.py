@@ -52,16 +52,27 @@ async def _deployment_reader(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Claims:
     claims = await authenticate(gateway, credentials, set(Audience))
-    if claims.audience is Audience.WORKER and claims.deployment != request.path_params["name"]:
-        await _deny(claims, gateway, request.url.path, f"this token is for deployment {claims.deployment} only")
+    if claims.deployment is not None:
+        await require_bound(claims, gateway, request.path_params["name"], request.url.path)
     return claims
 
 
 DeploymentReader = Annotated[Claims, Depends(_deployment_reader)]
-"""Anybody who may look, and the worker of the deployment that is `{name}` in the path."""
+"""Anybody who may look, and worker and supervisor of the deployment that is `{name}` in the path."""
 
 
 async def _trader(claims: Person, request: Request, gateway: GatewayParts) -> Claims:
+    return await _require(claims, gateway, request, Role.TRADER)
+
+
+async def _supervisor(
+    request: Request,
+    gateway: GatewayParts,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Claims:
+    claims = await authenticate(gateway, credentials, {Audience.API, Audience.SUPERVISOR})
+    if claims.deployment is not None and "name" in request.path_params:
+        await require_bound(claims, gateway, request.path_params["name"], request.url.path)
     return await _require(claims, gateway, request, Role.TRADER)
 
 
@@ -71,6 +82,9 @@ async def _admin(claims: Person, request: Request, gateway: GatewayParts) -> Cla
 
 Trader = Annotated[Claims, Depends(_trader)]
 """Traders and admins."""
+
+Supervisor = Annotated[Claims, Depends(_supervisor)]
+"""Traders and admins, and the supervisor of the deployment that is `{name}` in the path."""
 
 Admin = Annotated[Claims, Depends(_admin)]
 """Admins."""
@@ -95,6 +109,12 @@ async def authenticate(
     if credentials is None:
         raise Unauthenticated("this needs a token; log in with POST /api/v1/auth/login")
     return await gateway.people.check(gateway.tokens.verify(credentials.credentials, audiences))
+
+
+async def require_bound(claims: Claims, gateway: Gateway, name: str | None, target: str) -> None:
+    """Raise Forbidden, and note `target`, when the token is bound to a deployment, and to another one than `name`."""
+    if claims.deployment not in (None, name):
+        await _deny(claims, gateway, target, f"this token is for deployment {claims.deployment} only")
 
 
 async def require_own(claims: Claims, gateway: Gateway, scope: Scope, name: str) -> None:

@@ -20,6 +20,7 @@ from cashup.api import (
     reports,
     risk,
     settings,
+    supervision,
     trading,
     ws,
 )
@@ -50,7 +51,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     errors.install(app)
     health.install(app)
-    for module in (auth, accounts, alerts, deployments, reports, halts, orders, risk, trading, market, settings):
+    routed = (auth, accounts, alerts, deployments, supervision, reports, halts, orders, risk, trading, market, settings)
+    for module in routed:
         app.include_router(
             module.router, prefix="/api/v1", responses=errors.RESPONSES, dependencies=[Depends(plain_query)]
         )

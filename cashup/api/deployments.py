@@ -1,4 +1,4 @@
-"""Deployments, their attempts, and the supervisor's lease."""
+"""Deployments and their attempts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
-from cashup.api.access import DeploymentReader, GatewayParts, Reader, Trader, require_own
+from cashup.api.access import DeploymentReader, GatewayParts, Reader, Supervisor, Trader, require_own
 from cashup.api.answers import Rows
 from cashup.api.modes import account_of, require_live_allowed
 from cashup.errors import NotFound
@@ -92,13 +92,16 @@ class PlaceBody(BaseModel):
     boot: str = Field(min_length=1, max_length=64, description="an id that is new with each start of the machine")
 
 
-class LeaseBody(BaseModel):
-    """Who wants to start workers, and where."""
+class AttemptBody(BaseModel):
+    """Who begins it, and where."""
 
     model_config = ConfigDict(extra="forbid")
 
-    holder: str = Field(min_length=1, max_length=200)
+    holder: str | None = Field(None, min_length=1, max_length=200, description="the supervisor that works for it now")
     place: PlaceBody | None = None
+
+
+_NOBODY = AttemptBody(holder=None)
 
 
 @router.get("/deployments", tags=_TRADING)
@@ -210,15 +213,18 @@ async def deployment_equity(name: str, claims: DeploymentReader, gateway: Gatewa
 
 @router.post("/deployments/{name}/attempts", tags=_STRATEGY, status_code=201)
 async def new_attempt(
-    name: str, claims: Trader, gateway: GatewayParts, place: PlaceBody | None = None
+    name: str, claims: Supervisor, gateway: GatewayParts, body: AttemptBody = _NOBODY
 ) -> dict[str, Any]:
-    """Begin an attempt: older ones lose, and the token in the answer is for the new one's worker alone."""
+    """Begin an attempt: older ones lose, and the token in the answer is for the new one's worker alone.
+
+    409 while another supervisor works for the deployment.
+    """
     await require_own(claims, gateway, Scope.DEPLOYMENT, name)
-    return await gateway.deployments.new_attempt(name, claims, _place(place))
+    return await gateway.deployments.new_attempt(name, claims, place_of(body.place), body.holder)
 
 
 @router.post("/deployments/{name}/attempts/{number}/heartbeat", tags=_STRATEGY, status_code=204)
-async def heartbeat(name: str, number: int, claims: Trader, gateway: GatewayParts) -> None:
+async def heartbeat(name: str, number: int, claims: Supervisor, gateway: GatewayParts) -> None:
     """The worker process of this attempt lives."""
     await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     await gateway.deployments.heartbeat(name, number)
@@ -226,25 +232,13 @@ async def heartbeat(name: str, number: int, claims: Trader, gateway: GatewayPart
 
 @router.post("/deployments/{name}/attempts/{number}/finish", tags=_STRATEGY)
 async def finish_attempt(
-    name: str, number: int, body: FinishBody, claims: Trader, gateway: GatewayParts
+    name: str, number: int, body: FinishBody, claims: Supervisor, gateway: GatewayParts
 ) -> dict[str, Any]:
     """Record how an attempt ended; what follows: `stopped`, `again` in so many ms, or `given_up`."""
     await require_own(claims, gateway, Scope.DEPLOYMENT, name)
     return await gateway.deployments.finish(name, number, **body.model_dump())
 
 
-def _place(body: PlaceBody | None) -> Place | None:
+def place_of(body: PlaceBody | None) -> Place | None:
+    """As the tables have it."""
     return None if body is None else Place(body.host, body.boot)
-
-
-@router.post("/supervisor/lease", tags=_STRATEGY)
-async def take_supervision(body: LeaseBody, claims: Trader, gateway: GatewayParts) -> dict[str, Any]:
-    """Take or renew the right to start workers; 409 while another supervisor has it."""
-    expires = await gateway.deployments.take_supervision(body.holder, _place(body.place))
-    return {"holder": body.holder, "expires": expires}
-
-
-@router.delete("/supervisor/lease", tags=_STRATEGY, status_code=204)
-async def end_supervision(holder: str, claims: Trader, gateway: GatewayParts) -> None:
-    """Give the right to start workers back."""
-    await gateway.deployments.end_supervision(holder)

@@ -63,6 +63,9 @@ async def ws(socket: WebSocket) -> None:
             await connection.leave()
 
 
+_LET_IN = {Audience.API, Audience.WORKER, Audience.VIEW}
+
+
 async def _authenticate(gateway: Gateway, socket: WebSocket) -> Claims:
     try:
         async with asyncio.timeout(_AUTH_SECONDS):
@@ -71,7 +74,7 @@ async def _authenticate(gateway: Gateway, socket: WebSocket) -> Claims:
         raise Unauthenticated("the first frame must be an auth frame with a token") from error
     if frame["type"] != "auth" or not isinstance(frame.get("token"), str):
         raise Unauthenticated("the first frame must be an auth frame with a token")
-    return await gateway.people.check(gateway.tokens.verify(frame["token"], set(Audience)))
+    return await gateway.people.check(gateway.tokens.verify(frame["token"], _LET_IN))
 
 
 class Connection:

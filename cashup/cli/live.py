@@ -25,7 +25,11 @@ AllowLive = Annotated[bool, typer.Option("--allow-live", help="yes, real money: 
 
 def register(root: typer.Typer) -> None:
     """Add the group to the command line."""
+    from cashup.cli import live_render
+
     app.command()(report)
+    app.command()(live_render.render)
+    app.command()(live_render.token)
     root.add_typer(app, name="live")
 
 
@@ -37,6 +41,9 @@ def up(
     no_files: Annotated[bool, typer.Option("--no-files", help="read no files: run what is wished to run")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what differs, and change nothing")] = False,
     allow_live: AllowLive = False,
+    only: Annotated[str | None, typer.Option(help="keep this deployment alone, as a pod does")] = None,
+    version: Annotated[str | None, typer.Option(help="with --only: the version that lies here")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="wait while another supervisor is at work")] = False,
 ) -> None:
     """Say how what runs differs from the folder, make it agree, then keep it running until Ctrl-C."""
     from cashup.cli.converging import converge
@@ -46,6 +53,10 @@ def up(
 
     if no_files and (detach or prune or dry_run):
         raise UsageError("--no-files only supervises; it goes with none of --detach, --prune and --dry-run")
+    if only is not None and not no_files:
+        raise UsageError("--only keeps what the gateway has; it goes with --no-files")
+    if only is None and version:
+        raise UsageError("--version goes with --only")
     versions = load_settings().versions_path
     specs = {} if no_files else read_folder(folder, versions)
     options = {"prune": prune, "allow_live": allow_live, "dry_run": dry_run}
@@ -53,8 +64,11 @@ def up(
         if detach or dry_run:
             converge(client, specs, versions, _say, **options)
             return
-        supervisor = _supervisor(client)
-        supervisor.acquire()
+        supervisor = _supervisor(client, only, version)
+        if wait:
+            supervisor.wait_for_lease()
+        else:
+            supervisor.acquire()
         if not no_files:
             converge(client, specs, versions, _say, **options)
         supervisor.run()
@@ -241,11 +255,12 @@ def _client() -> Client:
     return Client.from_settings(load_settings())
 
 
-def _supervisor(client: Client) -> Any:
+def _supervisor(client: Client, name: str | None, version: str | None) -> Any:
     from cashup.settings import load_settings
-    from cashup.workers.supervisor import Supervisor
+    from cashup.workers.supervisor import Only, Supervisor
 
-    return Supervisor(client, load_settings(), _say)
+    only = None if name is None else Only(name, version)
+    return Supervisor(client, load_settings(), _say, only=only)
 
 
 def _say(line: str) -> None:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cashup.clock import Clock
 from cashup.errors import Conflict, DeploymentError, NotFound
 from cashup.events import EventKind
-from cashup.orders.journal import NOW
 from cashup.storage.database import transaction
 from cashup.storage.outbox import emit
 from cashup.strategies.conduct import conduct_of
@@ -29,20 +28,17 @@ from cashup.trading.endings import Place, begin_exit, end_exit, lose_rebooted, s
 from cashup.trading.engine import Engine
 from cashup.trading.funding import Funding
 from cashup.trading.standing import shown, view
-from cashup.trading.tables import attempts, books, deployments, supervisor_leases
+from cashup.trading.supervision import claim
+from cashup.trading.tables import attempts, books, deployments
 from cashup.types import Millis
 from cashup.users.audit import record
 from cashup.users.tokens import Audience, Claims, Tokens
-
-SUPERVISOR_LEASE: Millis = 10_000
-"""How long a supervisor may be silent before another one may take over."""
 
 DEFAULT_QUOTE = "USDT"
 """The currency of the capital when the spec names no symbols."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _READY_SECONDS = 25.0
-_SUPERVISOR = "supervisor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +223,13 @@ class Deployments:
 
     # -- attempts -------------------------------------------------------------------------------------------------
 
-    async def new_attempt(self, name: str, claims: Claims, place: Place | None = None) -> dict[str, Any]:
-        """Begin an attempt on behalf of `claims`; older ones are lost. Raises Conflict when it shall not run.
+    async def new_attempt(
+        self, name: str, claims: Claims, place: Place | None = None, holder: str | None = None
+    ) -> dict[str, Any]:
+        """Begin an attempt on behalf of `claims`; older ones are lost. `place` is where it will run.
 
-        `place` is where it will run.
+        `holder` is the supervisor that works for it from now on. Raises Conflict when it shall not run, or while
+        another supervisor works for it.
         """
         spec = (await self.get(name))["spec"]
         now = self._clock.now()
@@ -240,6 +239,7 @@ class Deployments:
             fence = (await connection.execute(raised.returning(deployments.c.fence))).scalar_one_or_none()
             if fence is None:
                 raise Conflict(f"{name} shall not run; start it with `cashup live start {name}`")
+            await claim(connection, name, holder)
             unfinished = (attempts.c.deployment == name) & attempts.c.finished_at.is_(None)
             if place is not None:
                 await lose_rebooted(connection, place, now, unfinished)
@@ -345,35 +345,6 @@ class Deployments:
 
     async def _emit(self, connection: AsyncConnection, name: str, kind: EventKind, data: Mapping[str, Any]) -> None:
         await emit(connection, f"deployment:{name}", kind, data, self._clock.now())
-
-    # -- the supervisor -------------------------------------------------------------------------------------------
-
-    async def take_supervision(self, holder: str, place: Place | None = None) -> Millis:
-        """Take or renew the right to start workers; when it ends. Raises Conflict while another one has it.
-
-        Attempts that ran at `place` before its machine was started anew are lost.
-        """
-        lease = supervisor_leases.c
-        new = insert(supervisor_leases).values(name=_SUPERVISOR, holder=holder, expires=NOW + SUPERVISOR_LEASE)
-        taken = new.on_conflict_do_update(
-            index_elements=[lease.name],
-            set_={"holder": holder, "expires": NOW + SUPERVISOR_LEASE},
-            where=or_(lease.holder == holder, lease.expires < NOW),
-        )
-        async with transaction(self._database) as connection:
-            expires = (await connection.execute(taken.returning(lease.expires))).scalar_one_or_none()
-            if expires is None:
-                other = (await connection.execute(select(lease.holder))).scalar_one()
-                raise Conflict(f"supervisor {other} is at work; stop it first, or wait {SUPERVISOR_LEASE // 1000} s")
-            if place is not None:
-                await lose_rebooted(connection, place, self._clock.now())
-        return int(expires)
-
-    async def end_supervision(self, holder: str) -> None:
-        """Give the right back; nothing happens when another one has it."""
-        async with transaction(self._database) as connection:
-            mine = supervisor_leases.c.holder == holder
-            await connection.execute(update(supervisor_leases).where(mine).values(expires=0))
 
 
 def _attempt(name: str, number: int) -> Any:

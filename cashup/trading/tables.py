@@ -78,7 +78,7 @@ supervisor_leases = Table(
     Column("holder", Text, nullable=False),
     moment("expires"),
 )
-"""Who starts workers; one row."""
+"""Who starts workers: `supervisor` is a whole machine, `deployment/NAME` one deployment."""
 
 intents = Table(
     "intents",

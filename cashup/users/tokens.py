@@ -34,19 +34,34 @@ class Audience(StrEnum):
     API = "api"
     WORKER = "worker"
     VIEW = "view"
+    SUPERVISOR = "supervisor"
 
 
 LIFETIME: dict[Audience, Millis] = {
     Audience.API: 12 * 3_600_000,
     Audience.WORKER: 15 * 60_000,
     Audience.VIEW: 3_600_000,
+    Audience.SUPERVISOR: 90 * 24 * 3_600_000,
 }
-"""How long a token is good for. Ending a session does not wait for it: the session's version is checked each time."""
+"""How long a token is good for. Ending a session does not wait for it: the session's version is checked each time.
+
+That of a supervisor lies in a file, and can do nothing but keep one deployment.
+"""
+
+
+_BOUND: dict[Audience, set[str]] = {
+    Audience.WORKER: {"deployment", "attempt", "fence"},
+    Audience.SUPERVISOR: {"deployment"},
+}
+"""What a token is bound to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says. `deployment`, `attempt` and `fence` are set on worker tokens and only there."""
+    """What a verified token says.
+
+    `deployment` is set on tokens of workers and of supervisors of one deployment, `attempt` and `fence` on the former.
+    """
 
     subject: str
     role: Role
@@ -80,10 +95,13 @@ class Tokens:
         fence: int | None = None,
         lifetime: Millis | None = None,
     ) -> str:
-        """A token for the user named `subject`. A worker token also names deployment, attempt and fence."""
+        """A token for the user named `subject`.
+
+        A worker's also names deployment, attempt and fence, that of a supervisor of one deployment the deployment.
+        """
         bound = {"deployment": deployment, "attempt": attempt, "fence": fence}
-        if any((value is not None) != (audience is Audience.WORKER) for value in bound.values()):
-            raise ValueError("a worker token names deployment, attempt and fence, and no other token does")
+        if {name for name, value in bound.items() if value is not None} != _BOUND.get(audience, set()):
+            raise ValueError(f"a token for {audience} names {sorted(_BOUND.get(audience, set()))} and nothing else")
         now = self._clock.now()
         claims: dict[str, Any] = {
             "iss": ISSUER,

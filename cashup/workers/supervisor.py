@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +29,9 @@ LEASE_EVERY = 3.0
 HEARTBEAT_EVERY = 5.0
 LOOK_EVERY = 1.0
 ARCHIVE_EVERY = 15.0
+ALIVE_EVERY = 2.0
+ALIVE_FILE = Path("run", "supervisor.alive")
+"""Under the home; its time is that of the newest turn. A pod's liveness probe looks at it."""
 TOKEN_EVERY = 3_600.0
 """Access tokens live for hours and supervisors for months."""
 STOP_DEADLINE = 30.0
@@ -37,17 +42,31 @@ HUNG_KILL_AFTER = 15.0
 NEVER_TRADED = "the notebook ended without being asked to; does it call cu.run(strategy)?"
 
 
+@dataclass(frozen=True, slots=True)
+class Only:
+    """The one deployment that a pod keeps, and which version of it lies there."""
+
+    name: str
+    version: str | None = None
+
+
 class Supervisor:
     """Starts, watches, restarts and stops workers. Only the holder of the lease in the database does so.
 
     `report` gets one line per thing that happens. A gateway that is away for a while changes nothing for the workers.
     What follows an end is decided by the gateway, which counts deaths in its tables: another supervisor goes on alike.
+    With `only` it keeps that deployment alone.
     """
 
-    def __init__(self, client: Client, settings: Settings, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: Client, settings: Settings, report: Callable[[str], None], *, only: Only | None = None
+    ) -> None:
         host = socket.gethostname()
-        self.holder = f"{host}:{os.getpid()}"
+        self.holder = f"{host}:{os.getpid()}:{secrets.token_hex(4)}"
         self.place = {"host": host, "boot": boot_id()}
+        self._only = only
+        self._missing: str | None = ""
+        self._elsewhere: dict[str, float] = {}
         self._client = client
         self._home = settings.home_path
         self._archivist = Archivist(self._home, settings.run_days)
@@ -64,14 +83,35 @@ class Supervisor:
         self._passed_on = 0
 
     def acquire(self) -> None:
-        """Take or renew the lease; raises WorkFailed when another supervisor holds it."""
+        """Take or renew the lease; raises WorkFailed when another supervisor holds it.
+
+        A worker whose deployment another supervisor has taken meanwhile is killed at once.
+        """
         try:
-            self._client.lease(self.holder, self.place)
+            only = None if self._only is None else self._only.name
+            lease = self._client.lease(self.holder, self.place, only=only, running=list(self._children))
         except Conflict as error:
             raise WorkFailed(
                 f"another supervisor is at work ({error}); hand it your deployments with `cashup live up --detach`",
                 code="second_supervisor",
             ) from error
+        for child in [self._children[name] for name in lease["lost"] if name in self._children]:
+            self._report(f"{child.deployment}: another supervisor works for it now; attempt {child.attempt} is killed")
+            child.kill()
+
+    def wait_for_lease(self) -> None:
+        """Take the lease as soon as nobody else holds it and the gateway answers; Ctrl-C ends the wait."""
+        complaint = ""
+        while True:
+            try:
+                self.acquire()
+            except (WorkFailed, Unavailable) as error:
+                if complaint != (complaint := str(error.__cause__ or error)):
+                    self._report(f"{complaint}; waiting")
+            else:
+                return
+            self._alive()
+            time.sleep(CONVERGE_EVERY)
 
     def run(self) -> None:
         """Work until SIGTERM or Ctrl-C, then stop the workers; the deployments stay wished to run.
@@ -113,7 +153,16 @@ class Supervisor:
             self._attempt_call(self._client.extend)
         if self._is_due("archive", now, ARCHIVE_EVERY):
             self._archivist.look({f"{child.deployment}/{child.attempt}" for child in self._children.values()})
-        self._nightly.turn()
+        if self._only is None:  # a pod has no lake, and a token for its deployment alone
+            self._nightly.turn()
+        if self._is_due("alive", now, ALIVE_EVERY):
+            self._alive()
+
+    def _alive(self) -> None:
+        """Touch the file by which others on this machine see that this process turns, gateway or not."""
+        file = self._home / ALIVE_FILE
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch()
 
     def _heartbeat(self) -> None:
         for child in self._children.values():
@@ -138,7 +187,7 @@ class Supervisor:
 
     def _converge(self, now: float) -> None:
         self._flush_reports()
-        self._rows = {row["name"]: row for row in self._client.deployments()}
+        self._rows = {row["name"]: row for row in self._deployments()}
         for name, row in list(self._rows.items()):
             child = self._children.get(name)
             if child is None:
@@ -152,6 +201,20 @@ class Supervisor:
             patience = HUNG_KILL_AFTER if child.hung else KILL_AFTER
             if child.stopping_since is not None and now > child.stopping_since + patience:
                 child.kill()
+
+    def _deployments(self) -> list[Row]:
+        if self._only is None:
+            return self._client.deployments()
+        row = self._client.deployment(self._only.name)
+        wanted = row["spec"].get("version")
+        if self._only.version in (None, wanted) or self._children:
+            return [row]
+        if self._missing != wanted:
+            self._missing = wanted
+            self._report(
+                f"{row['name']}: version {wanted} shall run, and here lies {self._only.version}; render it again"
+            )
+        return []
 
     def _without_worker(self, name: str, row: Row, now: float) -> None:
         """Start what shall run and may be started now; an attempt that nobody watches any more has ended."""
@@ -169,6 +232,8 @@ class Supervisor:
         """Its supervisor died, and it with it: nobody saw the end."""
         message = "its supervisor ended before it, and nobody saw how it ended"
         try:
+            if not self._may_bury(name):
+                return
             self._client.finish(
                 name, attempt["number"], state="failed", reason=Reason.REPLACED, exit_code=None, message=message
             )
@@ -198,11 +263,23 @@ class Supervisor:
         log.write(f"attempt {child.attempt}: {sentence}\n", "supervisor")
         log.close()
 
+    def _may_bury(self, name: str) -> bool:
+        """Whether no other supervisor works for this deployment."""
+        if self._only is not None:
+            return True
+        lease = self._client.lease(self.holder, self.place, running=[*self._children, name])
+        return name not in lease["lost"]
+
     def _launch(self, name: str) -> None:
+        now = time.monotonic()
+        if now < self._elsewhere.get(name, 0.0):
+            return
         try:
-            attempt = self._client.new_attempt(name, self.place)
-        except Conflict:
-            return  # it was stopped meanwhile; the next turn sees it
+            attempt = self._client.new_attempt(name, self.holder, self.place)
+        except Conflict as error:
+            if error.code == "supervised":  # another supervisor works for it: there is no hurry to ask again
+                self._elsewhere[name] = now + LEASE_EVERY
+            return  # or it was stopped meanwhile; the next turn sees it
         except Forbidden as error:
             self._report(f"{name}: {error}; a supervisor of its owner or of an admin runs it")
             self._foreign.add(name)

@@ -94,6 +94,8 @@ async def _credentials(gateway: Gateway, owner: str | None, attempts: Mapping[st
         "admin": await _login(gateway, "admin"),
         "owner": owner,
         "worker": attempts["demo"]["token"],
+        "supervisor": gateway.tokens.issue("ann", Audience.SUPERVISOR, deployment="demo", **good),
+        "supervisor of another run": gateway.tokens.issue("ann", Audience.SUPERVISOR, deployment="other", **good),
     }
 
 

@@ -27,18 +27,30 @@ from tests.integration.trading.conftest import until
 pytestmark = pytest.mark.faults
 
 BAD = ("none", "expired", "wrong audience", "wrong signature", "revoked")
-KNOWN = ("other user", "viewer", "view token", "worker of another run", "admin")
+KNOWN = (
+    "other user",
+    "viewer",
+    "view token",
+    "worker of another run",
+    "admin",
+    "supervisor",
+    "supervisor of another run",
+)
 
 ANYBODY, READER, RUN, PERSON, TRADER, OWNER, ADMIN = "anybody", "reader", "run", "person", "trader", "owner", "admin"
+KEEPER, MACHINE, LEAVING = "keeper", "machine", "leaving"
 REFUSALS: dict[str, tuple[int | None, ...]] = {
-    # bad     other  viewer view   worker admin   (None: let in)
-    ANYBODY: (None, None, None, None, None, None),
-    READER: (401, None, None, None, 401, None),
-    RUN: (401, None, None, None, 403, None),
-    PERSON: (401, None, None, 401, 401, None),
-    TRADER: (401, None, 403, 401, 401, None),
-    OWNER: (401, 403, 403, 401, 401, None),
-    ADMIN: (401, 403, 403, 401, 401, None),
+    # bad     other  viewer view   worker admin  supervisors   (None: let in)
+    ANYBODY: (None, None, None, None, None, None, None, None),
+    READER: (401, None, None, None, 401, None, 401, 401),
+    RUN: (401, None, None, None, 403, None, None, 403),
+    PERSON: (401, None, None, 401, 401, None, 401, 401),
+    TRADER: (401, None, 403, 401, 401, None, 401, 401),
+    OWNER: (401, 403, 403, 401, 401, None, 401, 401),
+    ADMIN: (401, 403, 403, 401, 401, None, 401, 401),
+    KEEPER: (401, 403, 403, 401, 401, None, None, 403),
+    MACHINE: (401, None, 403, 401, 401, None, 403, 403),
+    LEAVING: (401, None, 403, 401, 401, None, None, None),
 }
 """What each kind of credential is answered, by who may do it."""
 
@@ -99,8 +111,9 @@ MATRIX = (
     Row("GET", f"{API}/risk/limits", READER),
     Row("GET", f"{API}/market/channels", READER),
     Row("GET", f"{API}/settings", ADMIN),
-    Row("POST", f"{API}/supervisor/lease", TRADER, body={"holder": "test"}),
-    Row("DELETE", f"{API}/supervisor/lease", TRADER, 204, query="?holder=test"),
+    Row("POST", f"{API}/supervisor/lease", MACHINE, body={"holder": "test"}),
+    Row("DELETE", f"{API}/supervisor/lease", LEAVING, 204, query="?holder=test"),
+    Row("POST", f"{DEMO}/supervisor-token", OWNER, 201),
     Row("POST", f"{API}/accounts", TRADER, 201, {"name": "of-{cell}", "mode": "sandbox", "key": "k", "secret": "s"}),
     Row("PUT", DEMO, OWNER, body=SPEC),
     Row("PATCH", f"{API}/orders/{{order}}", OWNER, body={"price": "99"}),
@@ -114,9 +127,9 @@ MATRIX = (
     Row("DELETE", f"{API}/kills", OWNER, 204, query="?scope=account&name=main"),
     Row("POST", f"{DEMO}/flatten", OWNER, 202),
     Row("POST", f"{API}/alerts/{{alert}}/acknowledge", OWNER),
-    Row("POST", f"{DEMO}/attempts/{{number}}/heartbeat", OWNER, 204),
-    Row("POST", f"{DEMO}/attempts/{{number}}/finish", OWNER, body={"state": "finished"}),
-    Row("POST", f"{DEMO}/attempts", OWNER, 201),
+    Row("POST", f"{DEMO}/attempts/{{number}}/heartbeat", KEEPER, 204),
+    Row("POST", f"{DEMO}/attempts/{{number}}/finish", KEEPER, body={"state": "finished"}, also=409),
+    Row("POST", f"{DEMO}/attempts", KEEPER, 201),
     Row("POST", f"{DEMO}/pause", OWNER),
     Row("POST", f"{DEMO}/resume", OWNER),
     Row("POST", f"{DEMO}/restart", OWNER),
@@ -196,6 +209,8 @@ async def test_every_operation_with_every_credential(house: House) -> None:
         await at_rest(house)
         for credential in (*BAD, *KNOWN):
             refused = row.status(credential) in (401, 403)
+            if refused:
+                await at_rest(house)  # after whatever the credential before was allowed to do
             before = await contents(house.gateway.database) if refused else {}
             cell = credential.replace(" ", "-")
             values = {
@@ -229,6 +244,25 @@ async def test_what_is_denied_is_in_the_audit_trail(house: House) -> None:
             ("ann", f"{API}/deployments/demo"),
             ("eve", f"{API}/settings"),
         ]
+
+
+async def test_the_supervisor_of_one_deployment_holds_that_one_alone(house: House) -> None:
+    token = house.tokens["supervisor"]
+
+    async def lease(**body: Any) -> int:
+        return (await house.ask("POST", f"{API}/supervisor/lease", token, {"holder": "pod", **body})).status_code
+
+    assert await lease(only="demo") == 200
+    assert await lease(only="other") == 403
+    assert await lease(only="demo", running=["other"]) == 200
+    by_hand = await house.ask("POST", f"{API}/deployments/demo/attempts", house.tokens["owner"])
+    assert by_hand.json()["error"]["code"] == "supervised"
+    other = await house.ask("POST", f"{API}/deployments/other/attempts", house.tokens["owner"], {"holder": "x"})
+    assert other.status_code == 201  # of `other` it has taken nothing
+    begun = await house.ask("POST", f"{API}/deployments/demo/attempts", token, {"holder": "pod"})
+    assert begun.status_code == 201
+    worker = await house.ask("GET", f"{API}/deployments/demo", begun.json()["token"])
+    assert worker.json()["fence"] == begun.json()["fence"]
 
 
 # --- the socket ------------------------------------------------------------------------------------------------------
@@ -265,6 +299,9 @@ def frame(house: House, kind: str) -> dict[str, Any]:
 
 async def test_every_frame_with_every_credential(house: House) -> None:
     for credential in BAD:
+        with pytest.raises(Unauthenticated):
+            await Socket.connect(house.url, house.tokens[credential] or "")
+    for credential in ("supervisor", "supervisor of another run"):
         with pytest.raises(Unauthenticated):
             await Socket.connect(house.url, house.tokens[credential] or "")
     for credential in ("other user", "viewer", "view token", "admin"):

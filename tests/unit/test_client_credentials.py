@@ -35,3 +35,18 @@ def test_a_broken_file_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "credentials.json").write_text("{")
     with pytest.raises(Unauthenticated, match="log in again"):
         load_token(at(tmp_path))
+
+
+def test_a_token_may_lie_in_a_file_that_somebody_else_replaces(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    settings = Settings(home=tmp_path, token_file=file)  # type: ignore[call-arg]
+    save_token(settings, "saved")
+    with pytest.raises(Unauthenticated, match=r"no token can be read there.*No such file"):
+        load_token(settings)
+    file.write_text("first\n")
+    assert load_token(settings) == "first"
+    file.write_text("second\n")
+    assert load_token(settings) == "second"
+    file.write_text("")
+    with pytest.raises(Unauthenticated, match="is empty"):
+        load_token(settings)

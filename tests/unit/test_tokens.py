@@ -34,7 +34,8 @@ def key(tokens: Tokens, tmp_path: Path) -> Ed25519PrivateKey:
 
 
 def issue(tokens: Tokens, audience: Audience = Audience.API) -> str:
-    bound: dict[str, Any] = {"deployment": "demo", "attempt": 3, "fence": 3} if audience is Audience.WORKER else {}
+    bound: dict[str, Any] = {"deployment": "demo"} if audience in (Audience.WORKER, Audience.SUPERVISOR) else {}
+    bound |= {"attempt": 3, "fence": 3} if audience is Audience.WORKER else {}
     return tokens.issue("eva", audience, role=Role.TRADER, session=7, **bound)
 
 
@@ -80,11 +81,14 @@ def test_a_token_ends(tokens: Tokens, clock: VirtualClock, audience: Audience) -
     assert caught.value.code == "token_expired"
 
 
-def test_a_worker_token_names_its_work_and_no_other_does(tokens: Tokens) -> None:
-    with pytest.raises(ValueError, match="worker token"):
-        tokens.issue("eva", Audience.WORKER, role=Role.TRADER, session=1)
-    with pytest.raises(ValueError, match="worker token"):
-        tokens.issue("eva", Audience.API, role=Role.TRADER, session=1, deployment="demo")
+def test_a_token_names_what_it_is_bound_to_and_nothing_else(tokens: Tokens) -> None:
+    who: dict[str, Any] = {"role": Role.TRADER, "session": 1}
+    with pytest.raises(ValueError, match="a token for worker names"):
+        tokens.issue("eva", Audience.WORKER, **who)
+    with pytest.raises(ValueError, match="a token for api names"):
+        tokens.issue("eva", Audience.API, deployment="demo", **who)
+    with pytest.raises(ValueError, match="a token for supervisor names"):
+        tokens.issue("eva", Audience.SUPERVISOR, deployment="demo", attempt=1, fence=1, **who)
 
 
 HEADERS: dict[str, dict[str, Any]] = {

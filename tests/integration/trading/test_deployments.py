@@ -23,6 +23,7 @@ from cashup.trading.deployments import Deployments, Spec
 from cashup.trading.endings import Place
 from cashup.trading.engine import Engine
 from cashup.trading.intents import parse_request
+from cashup.trading.supervision import Supervision
 from cashup.users.roles import Role
 from cashup.users.tokens import Audience, Claims, Tokens
 from tests.integration.trading.conftest import BTC, Prices
@@ -226,7 +227,7 @@ async def test_an_upgrade_is_no_death_unless_the_worker_never_was_ready(deployme
 
 
 async def test_attempts_from_before_the_machine_was_started_anew_are_lost(
-    deployments: Deployments, database: AsyncEngine
+    deployments: Deployments, supervision: Supervision, database: AsyncEngine
 ) -> None:
     for name in ("demo", "other", "elsewhere"):
         await deployments.put(name, spec("1000"), by="ann")
@@ -234,9 +235,9 @@ async def test_attempts_from_before_the_machine_was_started_anew_are_lost(
         host = "there" if name == "elsewhere" else "here"
         await deployments.new_attempt(name, ANN, Place(host, "first life"))
     await deployments.stop("other", by="ann")
-    await deployments.take_supervision("here:1", Place("here", "first life"))
+    await supervision.take("here:1", Place("here", "first life"))
     assert {row["reason"] for row in await deployments.all()} == {None}
-    await deployments.take_supervision("here:1", Place("here", "second life"))
+    await supervision.take("here:1", Place("here", "second life"))
     found = {row["name"]: (row["state"], row["reason"], row["restarts"]["deaths"]) for row in await deployments.all()}
     assert found == {
         "demo": ("lost", "rebooted", 0),
@@ -311,13 +312,50 @@ async def test_a_book_stays_where_it_is(deployments: Deployments) -> None:
         await deployments.put("mixed", spec(symbols=["BTC/USDT", "ETH/USDC"]), by="ann")
 
 
-async def test_one_supervisor(deployments: Deployments) -> None:
-    await deployments.take_supervision("host:1")
-    await deployments.take_supervision("host:1")
+@pytest.fixture
+def supervision(database: AsyncEngine) -> Supervision:
+    return Supervision(database, WallClock())
+
+
+async def test_one_supervisor_of_a_machine(supervision: Supervision) -> None:
+    await supervision.take("host:1")
+    await supervision.take("host:1")
     with pytest.raises(Conflict, match="host:1"):
-        await deployments.take_supervision("host:2")
-    await deployments.end_supervision("host:2")  # not the holder: nothing happens
+        await supervision.take("host:2")
+    await supervision.release("host:2")  # not the holder: nothing happens
     with pytest.raises(Conflict):
-        await deployments.take_supervision("host:2")
-    await deployments.end_supervision("host:1")
-    await deployments.take_supervision("host:2")
+        await supervision.take("host:2")
+    await supervision.release("host:1")
+    await supervision.take("host:2")
+
+
+async def test_two_supervisors_never_work_for_one_deployment(
+    deployments: Deployments, supervision: Supervision, database: AsyncEngine
+) -> None:
+    for name in ("demo", "other"):
+        await deployments.put(name, spec("4000"), by="ann")
+        await deployments.start(name, by="ann")
+    await supervision.take("machine")
+    await supervision.take("pod", only="demo")
+    with pytest.raises(Conflict, match="pod works for demo") as caught:
+        await deployments.new_attempt("demo", ANN, holder="machine")
+    assert caught.value.code == "supervised"
+    with pytest.raises(Conflict, match="pod works for demo"):
+        await deployments.new_attempt("demo", ANN)  # by hand
+    assert (await deployments.get("demo"))["fence"] == 0
+    assert (await deployments.new_attempt("demo", ANN, holder="pod"))["attempt"] == 1
+
+    await deployments.new_attempt("other", ANN, holder="machine")
+    assert (await supervision.take("machine", running=["other"])).lost == ()
+    with pytest.raises(Conflict, match="machine works for other"):
+        await supervision.take("pod 2", only="other")
+    async with database.begin() as connection:  # the machine is silent for too long
+        await connection.execute(text("UPDATE supervisor_leases SET expires = 1 WHERE holder = 'machine'"))
+    await supervision.take("pod 2", only="other")
+    assert (await supervision.take("machine", running=["demo", "other"])).lost == ("demo", "other")
+
+    await supervision.release("pod 2", only="demo")  # has the other one
+    with pytest.raises(Conflict):
+        await supervision.take("machine", only="other")
+    await supervision.release("pod 2", only="other")
+    await deployments.new_attempt("other", ANN, holder="machine")

@@ -57,6 +57,7 @@ class Scripted:
         self.attempts: dict[str, list[dict[str, Any]]] = {}
         self.accounts: list[dict[str, Any]] = [{"name": "demo"}]
         self.holder: str | None = None
+        self.lost: list[str] = []
         self.intents: list[dict[str, Any]] = []
         self.messages: list[dict[str, Any]] = []
         self.sockets: list[web.WebSocketResponse] = []
@@ -167,7 +168,7 @@ class Scripted:
         if self.holder not in (None, holder):
             return _error(409, "conflict", f"{self.holder} holds the supervisor's lease")
         self.holder = holder
-        return web.json_response({"holder": holder})
+        return web.json_response({"holder": holder, "expires": 0, "lost": self.lost})
 
     async def _release(self, request: web.Request) -> web.Response:
         self.holder = None

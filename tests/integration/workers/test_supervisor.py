@@ -252,6 +252,41 @@ def test_a_second_supervisor_is_refused_and_changes_nothing(cashup: Callable[...
     assert gateway.deployments == {}
 
 
+def test_a_pods_supervisor_keeps_one_deployment(
+    cashup: Callable[..., Command], gateway: Scripted, project: Path
+) -> None:
+    (project / "live" / "other.toml").write_text(DEPLOYMENT)
+    assert cashup("live", "up", "--detach").end()[0] == 0
+    gateway.holder = "elsewhere:1"
+    pod = cashup("live", "up", "--no-files", "--wait", "--only", "demo")
+    pod.wait_for("elsewhere:1 holds the supervisor's lease; waiting")
+    gateway.holder = None
+    trading(pod, gateway)
+    decide(gateway)
+    assert gateway.attempts["other"] == []
+    assert (project / "home" / "run" / "supervisor.alive").exists()
+
+
+def test_a_pod_of_another_version_does_not_begin(
+    cashup: Callable[..., Command], gateway: Scripted, project: Path
+) -> None:
+    assert cashup("live", "up", "--detach").end()[0] == 0
+    spec = gateway.deployments["demo"]["spec"]
+    pod = cashup("live", "up", "--no-files", "--only", "demo", "--version", "ba9876543210")
+    pod.wait_for(f"demo: version {spec['version']} shall run, and here lies ba9876543210")
+    assert gateway.attempts["demo"] == []
+
+
+def test_a_worker_that_another_supervisor_replaces_is_killed_at_once(
+    cashup: Callable[..., Command], gateway: Scripted
+) -> None:
+    command = cashup("live", "up")
+    pids = trading(command, gateway)
+    gateway.lost = ["demo"]
+    command.wait_for("demo: another supervisor works for it now; attempt 1 is killed")
+    wait_until_gone(*pids)
+
+
 def test_a_running_supervisor_takes_what_is_handed_over(cashup: Callable[..., Command], gateway: Scripted) -> None:
     supervisor = cashup("live", "up", "--no-files")
     gateway.wait_for(lambda: gateway.holder)
