@@ -23,6 +23,7 @@ def gateway(
     from cashup.workers import coredump
 
     coredump.forbid()
+    coredump.conceal()
     configure()
     settings = load_settings()
     changed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}

@@ -21,7 +21,7 @@ from cashup.workers.environment import scrubbed
 
 _PACKAGE = Path(__file__).parents[1]
 _PREFIXES = ("NUMBA_", "OMP_", "OPENBLAS_", "MKL_", "ARROW_", "PYTHON", "PLOTLY_", "VBT_", "MPL", "LC_", "XDG_")
-_OF_THE_RUN = {"PATH", "SHELL", "VIRTUAL_ENV", "CASHUP_RUN", "CASHUP_HOME", "CASHUP_LAKE"}
+_OF_THE_RUN = {"PATH", "SHELL", "VIRTUAL_ENV", "CASHUP_RUN", "CASHUP_HOME", "CASHUP_LAKE", "CASHUP_SANDBOX"}
 """Variables that differ from run to run and are read when they are needed, not while something is imported."""
 
 

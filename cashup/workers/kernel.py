@@ -10,7 +10,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cashup.workers.sandbox import Walls
 
 _PR_SET_PDEATHSIG = 1
 _OPTION = re.compile(r"--(\w+)\.(\w+)=(.*)")
@@ -32,6 +35,7 @@ def run(words: Sequence[str]) -> None:
     if (task := context.current_task()) is not None:
         limits.apply(task.resources)
     context.enter()
+    walls = _walls()
     # What lies beside the notebook can be imported, and can shadow nothing: kernels start with `-P`, which keeps the
     # folder from the front of the path.
     sys.path.append(str(Path.cwd()))
@@ -63,6 +67,12 @@ def run(words: Sequence[str]) -> None:
                 self.cli_config = Config(found)
                 self.update_config(self.cli_config)
 
+        def start(self) -> None:
+            if walls is not None:
+                walls.close_sockets()
+                os.write(2, f"{walls}\n".encode())  # to the log: by now `sys.stderr` is the notebook's
+            super().start()  # type: ignore[no-untyped-call]
+
     App.launch_instance(list(words))
 
 
@@ -80,6 +90,18 @@ def plain_options(words: Sequence[str]) -> dict[str, dict[str, Any]] | None:
             return None
         found.setdefault(option[1], {})[option[2]] = DeferredConfigString(option[3])
     return found
+
+
+def _walls() -> Walls | None:
+    """The walls of a worker's kernel, which stand before anything of the notebook is read; others have none."""
+    from cashup.workers import context, sandbox
+
+    task, plan = context.current_task(), sandbox.Plan.from_env()
+    if task is None or plan is None:
+        return None
+    walls = sandbox.Walls(plan, task.gateway)
+    walls.shut_in()
+    return walls
 
 
 class _SysWithoutModules:

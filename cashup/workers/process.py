@@ -25,6 +25,7 @@ from cashup.workers.folder import prepare
 from cashup.workers.frozen import notebook_of
 from cashup.workers.lean import load_papermill
 from cashup.workers.log import Log
+from cashup.workers.sandbox import Plan
 from cashup.workers.signals import StopSignals
 
 
@@ -104,9 +105,13 @@ def work(assignment: Assignment, signals: StopSignals, log: Log, clock: Clock) -
 def _execute(assignment: Assignment, signals: StopSignals, log: Log, clock: Clock) -> None:
     import papermill
 
+    from cashup.settings import Settings
     from cashup.strategies.notebook import check_parameters
     from cashup.workers.record import ADDRESS, Record
 
+    # Not the settings that a template may have read before it forked this process.
+    plan = Plan.of(Settings())
+    plan.check()
     notebook, working = notebook_of(assignment), Path(assignment.notebook).resolve().parent
     params = check_parameters(notebook, assignment.params)
     kept = Path(assignment.output).resolve()
@@ -129,7 +134,7 @@ def _execute(assignment: Assignment, signals: StopSignals, log: Log, clock: Cloc
                 cwd=str(folder),
                 progress_bar=False,
                 signals=signals,
-                kernel_env=task.to_env(),
+                kernel_env=task.to_env() | plan.to_env(),
                 pass_fds=(descriptor,),
                 kernel_log=kernel_log,
                 record=record,

@@ -62,7 +62,9 @@ FLAVOURS = {
         (*_KERNEL, "matplotlib_inline.config", "cashup.research.warmth"),
         ("cashup.workers.execution", "cashup.cli.handover"),
     ),
-    "live": Flavour((*_KERNEL, "cashup.workers.session", "cashup.client", "cashup.workers.warmth")),
+    "live": Flavour(
+        (*_KERNEL, "cashup.workers.session", "cashup.workers.sandbox", "cashup.client", "cashup.workers.warmth")
+    ),
 }
 """Modules by name: research and the command line stand beside and above this room, and are imported here alone."""
 
