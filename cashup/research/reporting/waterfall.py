@@ -78,7 +78,7 @@ def html(report: LiveReport) -> str:
     sections = [
         Section("Result", report.verdict(), figures=figures),
         Section(
-            "From the re-run to live", "Each step takes one thing from live.", _parts(report), None, figure(report)
+            "From the re-run to live", "Each step takes one more thing from live.", _parts(report), None, figure(report)
         ),
         Section("Decisions", _told(report), table=_decisions(report)),
         Section("Made of", " ".join(f"{note[:1].upper()}{note[1:]}." for note in made.notes), figures=facts_of),
