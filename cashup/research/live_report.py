@@ -183,7 +183,7 @@ def _choice(bar: Millis, symbol: Symbol, decided: Decided | None, today: Rerun, 
 
 def _kept_from(decided: Decided, symbol: Symbol) -> str:
     """What kept the target from being followed as it was meant."""
-    if symbol in decided.denied or symbol in decided.allowed:
+    if symbol in decided.denied or symbol in decided.allowed or symbol in decided.held_back:
         return "risk_blocked"
     if symbol in decided.dust:
         return "rounding"

@@ -150,6 +150,17 @@ def test_an_order_that_a_halt_held_back_at_the_last_moment_is_risk() -> None:
     only("risk_blocked", "-300", split_of(live, rerun([90, 100, 125, 150, 130], ["1", "1", "0"])))
 
 
+def test_an_order_that_was_held_back_had_taken_its_cash() -> None:
+    live = Live()
+    nothing, both = {BTC: None, ETH: None}, {BTC: "1", ETH: "1"}
+    marks = {BTC: 100, ETH: 100}
+    live.decide(0, nothing, marks)
+    live.decide(1, both, marks, halted=True)  # all goes to the first one, which is then held back
+    live.decide(2, nothing, {BTC: 120, ETH: 130})
+    opens: list[Figures] = [marks, marks, marks, {BTC: 120, ETH: 130}]
+    only("risk_blocked", "-200", split_of(live, rerun(opens, [nothing, both])))
+
+
 def test_increases_that_came_too_late_are_a_missed_bar() -> None:
     live = Live()
     live.decide(0, "0", 100)

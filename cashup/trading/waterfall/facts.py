@@ -60,7 +60,8 @@ class Decided:
 
     `marks` are the prices it was sized at, `equity` the worth of the book at these, before the bar's orders; both are
     missing when it was never sized. `denied` are the symbols that risk stopped, with the code of why; `allowed` those
-    that it cut, with the most (quote) that was left. `expired`: its time ran out before all of it was carried out.
+    that it cut, with the most (quote) that was left; `held_back` those whose order was planned and then not sent, for a
+    halt. `dust` was below the venue's minimum. `expired`: its time ran out before all of it was carried out.
     """
 
     bar: Millis
@@ -71,6 +72,7 @@ class Decided:
     equity: Decimal | None = None
     denied: Mapping[Symbol, str] = field(default_factory=dict)
     allowed: Mapping[Symbol, Decimal] = field(default_factory=dict)
+    held_back: frozenset[Symbol] = frozenset()
     dust: frozenset[Symbol] = frozenset()
     done: Mapping[Place, Done] = field(default_factory=dict)
     expired: bool = False

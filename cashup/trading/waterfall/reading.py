@@ -25,9 +25,6 @@ MODELLED = frozenset(
 )
 """Codes of decisions that every re-run takes by itself, from its own cash and minimums; the others are risk's."""
 
-NOT_SENT = "halted"
-"""The code of an order that was held back at the last moment: a halt was latched when it should have been sent."""
-
 
 @dataclass(frozen=True, slots=True)
 class Records:
@@ -89,8 +86,8 @@ def _decided(row: Row, orders: Sequence[Row], trades: Mapping[str, Sequence[Trad
     done = {place: _done(tries, trades) for place, tries in _by_place(orders).items()}
     denied, allowed = _risk(row, done, marks)
     expired = row["state"] == "expired"
-    if not expired:
-        denied |= {place[0]: NOT_SENT for place, tries in _by_place(orders).items() if _held_back(tries[-1])}
+    unsent = {place[0] for place, tries in _by_place(orders).items() if _held_back(tries[-1])}
+    held_back = frozenset() if expired else frozenset(unsent)
     equity = row["equity"]
     return Decided(
         bar=int(row["bar"]),
@@ -101,8 +98,9 @@ def _decided(row: Row, orders: Sequence[Row], trades: Mapping[str, Sequence[Trad
         equity=None if equity is None else Decimal(equity),
         denied=denied,
         allowed=allowed,
+        held_back=held_back,
         dust=frozenset(Symbol(one["symbol"]) for one in row["decisions"] if one["code"] == "below_minimum"),
-        done={place: one for place, one in done.items() if place[0] not in denied},
+        done={place: one for place, one in done.items() if place[0] not in denied and place[0] not in held_back},
         expired=expired,
     )
 

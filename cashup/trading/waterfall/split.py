@@ -66,7 +66,7 @@ def idle(case: Case, step: Step) -> bool:
         case Step.BY_HAND:
             return not any(facts.by_hand.values())
         case Step.RISK_BLOCKED:
-            return not any(decided.denied or decided.allowed for decided in facts.decided)
+            return not any(decided.denied or decided.allowed or decided.held_back for decided in facts.decided)
         case Step.UNFILLED:
             return all(done.whole for decided in facts.decided for done in decided.done.values())
         case _:

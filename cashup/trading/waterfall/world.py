@@ -171,9 +171,9 @@ class World:
     def _trade(self, sizing: Sizing, decided: Decided | None) -> None:
         """Reductions first; the increases are planned from what is there when the reductions are booked."""
         sizing = self._stopped(sizing, decided)
-        self._send(plan_reductions(sizing, self.book, self.markets), decided)
+        self._send(plan_reductions(sizing, self.book, self.markets), sizing, decided)
         slippage = self.case.slippage if self.step < Step.PRICE else ZERO
-        self._send(plan_increases(sizing, self.book, self.markets, slippage=slippage), decided)
+        self._send(plan_increases(sizing, self.book, self.markets, slippage=slippage), sizing, decided)
 
     def _stopped(self, sizing: Sizing, decided: Decided | None) -> Sizing:
         """The sizing as risk left it: what it stopped is wanted again at the next bar when the cause passes."""
@@ -187,8 +187,12 @@ class World:
 
     # -- executions -----------------------------------------------------------------------------------------------
 
-    def _send(self, plan: Plan, decided: Decided | None) -> None:
+    def _send(self, plan: Plan, sizing: Sizing, decided: Decided | None) -> None:
         for draft in plan.drafts:
+            if decided is not None and self.step >= Step.RISK_BLOCKED and draft.symbol in decided.held_back:
+                # It was planned, so what it would have cost was not there for others.
+                self.book = self.book.with_targets(sizing.as_held(self.book, {draft.symbol}))
+                continue
             done = None if decided is None else decided.done.get((draft.symbol, draft.side))
             if done is None and decided is not None and decided.expired and self.step >= Step.MISSED_BAR:
                 continue  # its time had run out
