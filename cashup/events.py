@@ -23,6 +23,9 @@ class EventKind(StrEnum):
     """data: deployment, attempt, version"""
     ATTEMPT_READY = "attempt_ready"
     """The worker has its warm-up bars and waits for the next close. data: deployment, attempt, bar"""
+    BARS_MISSED = "bars_missed"
+    """Bars closed while no worker decided them, the newest one at `bar`; what is done about them is `missed_bars`.
+    data: deployment, attempt, bar, missed, missed_bars"""
     ATTEMPT_FINISHED = "attempt_finished"
     """data: deployment, attempt, state, reason, message"""
     EXIT_CHANGED = "exit_changed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cashup.api.arrears import Arrears
@@ -10,9 +11,11 @@ from cashup.bootstrap import Gateway
 from cashup.errors import CashUpError, Unavailable, UsageError
 from cashup.events import Event, EventKind
 from cashup.markets.live import LiveBar, LiveBars
+from cashup.markets.past import Past
 from cashup.trading.commands import By
 from cashup.trading.intents import parse_request
 from cashup.trading.requests import Amend, Cancel, Place, parse_amend, parse_cancel, parse_place
+from cashup.trading.states import resumption
 from cashup.types import Candle, Millis, Symbol
 from cashup.users.tokens import LIFETIME, Audience, Claims
 
@@ -39,8 +42,8 @@ class WorkerSocket:
         self._spawn = spawn
         self._expires = claims.expires_at
         self._stopped = False
-        self._subscribed = False
         self._paused = False
+        self._subscribed = False
         self._priced: set[Symbol] = set()
         self._arrears = Arrears(gateway.deployments, self._deployment, self._attempt, gateway.clock)
 
@@ -66,13 +69,15 @@ class WorkerSocket:
             await self._intent(frame, self._command(frame))
         elif frame["type"] == "bars.subscribe":
             await self._subscribe(frame)
+        elif frame["type"] == "missed":
+            await self._missed(frame)
         else:
             bar = _optional_millis(frame.get("bar"), "bar")
             await self._gateway.deployments.ready(self._deployment, self._attempt, bar)
         return True
 
     async def look_at(self, event: Event) -> None:
-        """Events of the deployment may mean that this worker shall stop."""
+        """Events of the deployment may mean that this worker shall stop, pause or go on."""
         if event.kind in (EventKind.DEPLOYMENT_CHANGED, EventKind.ATTEMPT_STARTED):
             await self._check()
 
@@ -96,9 +101,6 @@ class WorkerSocket:
 
     async def _check(self) -> None:
         status = await self._gateway.deployments.status(self._deployment)
-        self._paused = status.desired == "paused"
-        if self._paused:
-            await self._arrears.forget()
         if status.away and status.fence == self._fence:
             await self._gateway.deployments.present(self._deployment, self._attempt, here=True)
         if status.fence != self._fence:
@@ -107,6 +109,10 @@ class WorkerSocket:
             await self._stop("the deployment shall not run any more")
         elif status.renew >= self._attempt:
             await self._stop("another attempt shall follow")
+        elif (status.desired == "paused") is not self._paused:
+            self._paused = not self._paused
+            await self._arrears.forget()
+            await self._send({"type": "pause" if self._paused else "resume"})
 
     async def _stop(self, reason: str) -> None:
         if not self._stopped:
@@ -114,7 +120,8 @@ class WorkerSocket:
             await self._send({"type": "stop", "reason": reason})
 
     async def _submit(self, frame: Mapping[str, Any]) -> dict[str, Any]:
-        request = parse_request(frame.get("key"), frame.get("bar"), frame.get("targets"), frame.get("rebalance"))
+        terms = (frame.get("targets"), frame.get("rebalance"), frame.get("state"))
+        request = parse_request(frame.get("key"), frame.get("bar"), *terms)
         return await self._gateway.engine.submit(self._deployment, self._fence, request)
 
     async def _command(self, frame: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,27 +146,47 @@ class WorkerSocket:
     async def _subscribe(self, frame: Mapping[str, Any]) -> None:
         if self._subscribed:
             raise UsageError("this connection has its bars already; connect again for others")
-        symbols, timeframe, count, outer = _subscription(frame)
-        status = await self._gateway.deployments.status(self._deployment)
-        account = await self._gateway.accounts.get(status.account)
-        bars = await LiveBars.open(self._gateway.feed, account.venue, symbols, timeframe, outer=outer)
-        history = await bars.history(count)
-        self._subscribed = True
-        self._arrears.excuse(count - 1 - len(history))
-        await self._send(
-            {
-                "type": "bars.history",
-                "last_decided": status.decided,
-                "times": [bar.time for bar in history],
-                "bars": {symbol: [_ohlcv(bar.candles.get(symbol)) for bar in history] for symbol in symbols},
-            }
+        wanted = _subscription(frame)
+        found = await resumption(self._gateway.database, self._deployment)
+        account = await self._gateway.accounts.get(found.account)
+        bars = await LiveBars.open(
+            self._gateway.feed,
+            account.venue,
+            wanted.symbols,
+            wanted.timeframe,
+            outer=wanted.outer,
+            past=Past(self._gateway.settings.lake_path),
         )
-        self._spawn(self._follow(bars, symbols))
+        since = (found.decided if found.state is None else found.state_bar) if wanted.state else None
+        history = await bars.history(wanted.count, since=since, most=MOST_HISTORY)
+        self._subscribed = True
+        self._arrears.excuse(wanted.count - 1 - len(history))
+        rows = {symbol: [_ohlcv(bar.candles.get(symbol)) for bar in history] for symbol in wanted.symbols}
+        message = {
+            "type": "bars.history",
+            "last_decided": found.decided,
+            "missed_bars": found.spec.get("missed_bars", "act"),
+            "times": [bar.time for bar in history],
+            "bars": rows,
+        }
+        if wanted.state:
+            message |= {"state": found.state, "state_bar": found.state_bar}
+        await self._send(message)
+        self._spawn(self._follow(bars, wanted.symbols))
+
+    async def _missed(self, frame: Mapping[str, Any]) -> None:
+        """The worker tells of bars that closed while nobody decided them."""
+        bar, missed = _optional_millis(frame.get("bar"), "bar"), frame.get("missed")
+        if type(missed) is not int or not 0 < missed < 1 << 53 or bar is None:
+            raise UsageError("missed is a number of bars, and bar the newest one of them in milliseconds")
+        self._arrears.arrived(bar)
+        await self._gateway.deployments.missed(self._deployment, self._attempt, missed, bar)
+        await self._arrears.decided()
 
     async def _follow(self, bars: LiveBars, symbols: Sequence[Symbol]) -> None:
         async for bar in bars.follow():
             await self._send(_bar_frame(bar, symbols))
-            if not self._paused:
+            if not (self._paused or bar.late):
                 await self._arrears.sent(bar.time)
 
 
@@ -182,7 +209,7 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], Place | Cancel | Amend]] =
 }
 """What a worker may ask of single orders, by the type of the frame."""
 
-FRAMES = ("intent", *_COMMANDS, "bars.subscribe", "ready")
+FRAMES = ("intent", *_COMMANDS, "bars.subscribe", "ready", "missed")
 """Everything that a worker may send."""
 
 
@@ -193,7 +220,18 @@ def _object(frame: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
-def _subscription(frame: Mapping[str, Any]) -> tuple[list[Symbol], str, int, bool]:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a subscription asks for; with `state` also what the strategy kept, and the bars that it has not seen."""
+
+    symbols: list[Symbol]
+    timeframe: str
+    count: int
+    outer: bool
+    state: bool
+
+
+def _subscription(frame: Mapping[str, Any]) -> _Wanted:
     symbols, timeframe, count = frame.get("symbols"), frame.get("timeframe"), frame.get("history")
     if not isinstance(symbols, list) or not 0 < len(symbols) <= MOST_SYMBOLS:
         raise UsageError(f"bars.subscribe names 1 to {MOST_SYMBOLS} symbols")
@@ -203,10 +241,10 @@ def _subscription(frame: Mapping[str, Any]) -> tuple[list[Symbol], str, int, boo
         raise UsageError("bars.subscribe names a timeframe, such as 1h")
     if type(count) is not int or not 0 <= count <= MOST_HISTORY:
         raise UsageError(f"history is a number of bars from 0 to {MOST_HISTORY}")
-    outer = frame.get("outer", False)
-    if type(outer) is not bool:
-        raise UsageError("outer is true (a symbol may lack a bar) or false")
-    return [Symbol(symbol) for symbol in symbols], timeframe, count, outer
+    outer, state = frame.get("outer", False), frame.get("state", False)
+    if type(outer) is not bool or type(state) is not bool:
+        raise UsageError("outer (a symbol may lack a bar) and state (there is one to go on from) are true or false")
+    return _Wanted([Symbol(symbol) for symbol in symbols], timeframe, count, outer, state)
 
 
 def _optional_millis(value: Any, name: str) -> Millis | None:
@@ -216,11 +254,9 @@ def _optional_millis(value: Any, name: str) -> Millis | None:
 
 
 def _bar_frame(bar: LiveBar, symbols: Sequence[Symbol]) -> dict[str, Any]:
-    return {
-        "type": "bar",
-        "time": bar.time,
-        "bars": {symbol: _ohlcv(bar.candles.get(symbol)) for symbol in symbols},
-    }
+    candles = {symbol: _ohlcv(bar.candles.get(symbol)) for symbol in symbols}
+    frame: dict[str, Any] = {"type": "bar", "time": bar.time, "bars": candles}
+    return frame | {"late": True} if bar.late else frame
 
 
 def _ohlcv(candle: Candle | None) -> list[float] | None:

@@ -46,7 +46,10 @@ Keep = Callable[[str, Sequence[Candle]], None]
 
 
 class Channel:
-    """The candles of one symbol and timeframe. `newest` is the newest frame, open or closed."""
+    """The candles of one symbol and timeframe. `newest` is the newest frame, open or closed.
+
+    `caught_up` is the newest bar that was closed by an outage of several: those before it came late.
+    """
 
     def __init__(self, venue: str, symbol: Symbol, timeframe: str, keep: Keep = lambda venue, candles: None) -> None:
         self._keep = keep
@@ -60,6 +63,7 @@ class Channel:
         self.connected = False
         self.failure: Exception | None = None
         self.started: Millis | None = None
+        self.caught_up: Millis = 0
         self.listeners: set[asyncio.Event] = set()
 
     @property
@@ -213,15 +217,19 @@ class Feed:
 
     async def _backfill(self, exchange: Exchange, channel: Channel, last: Millis, until: Millis) -> None:
         """Hand out the bars between `last` and `until` that the stream did not bring; some venues skip empty bars."""
+        missed: dict[Millis, Candle] = {}
         since = last + channel.duration
         while since < until:
             candles = await exchange.candles(channel.symbol, channel.timeframe, since)
-            for candle in candles:
-                if candle.closed and (channel.last_closed or 0) < candle.time < until:
-                    self._close_bar(channel, candle)
+            missed |= {candle.time: candle for candle in candles if candle.closed and last < candle.time < until}
             if not candles or candles[-1].time < since:
-                return
+                break
             since = candles[-1].time + channel.duration
+        if len(missed) > 1:
+            channel.caught_up = max(missed)
+            log.warning("bars came late", venue=channel.venue, symbol=channel.symbol, bars=len(missed))
+        for moment in sorted(missed):
+            self._close_bar(channel, missed[moment])
 
     def _close_bar(self, channel: Channel, candle: Candle) -> None:
         channel.closed.append(candle)

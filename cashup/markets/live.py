@@ -1,4 +1,7 @@
-"""Live bars of several symbols together: history first, then every closed bar, joined without a gap or a repetition."""
+"""Live bars of several symbols together: history first, then every closed bar, joined without a gap or a repetition.
+
+The history is the lake's, as far as it is needed and agrees with the venue, then the venue's, then the stream.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,19 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from cashup.exchanges.base import Exchange
 from cashup.markets.feed import Channel, Feed, fetch_closed
+from cashup.markets.past import Past, disagreement
 from cashup.types import Candle, Millis, Symbol
+
+log = structlog.get_logger()
+
+PAGE = 1_000
+"""Bars that a venue gives at once: for as many, the lake would save nothing."""
+OVERLAP = 5
+"""Bars that lake and venue must both have, and the same, before the lake is believed."""
 
 GRACE_SECONDS = 2.0
 """How long a closed bar waits for the next one to open: its open is the price at which the decision is executed."""
@@ -17,10 +30,14 @@ GRACE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class LiveBar:
-    """One closed bar of every symbol that has one. `time` is its open time."""
+    """One closed bar of every symbol that has one. `time` is its open time.
+
+    `late`: it was handed out after an outage of the stream, and a newer one had closed by then.
+    """
 
     time: Millis
     candles: Mapping[Symbol, Candle]
+    late: bool = False
 
 
 class LiveBars:
@@ -30,9 +47,16 @@ class LiveBars:
     """
 
     def __init__(
-        self, exchange: Exchange, channels: Sequence[Channel], grace: float = GRACE_SECONDS, *, outer: bool = False
+        self,
+        exchange: Exchange,
+        channels: Sequence[Channel],
+        grace: float = GRACE_SECONDS,
+        *,
+        outer: bool = False,
+        past: Past | None = None,
     ) -> None:
         self._exchange = exchange
+        self._past = past
         self._grace = grace
         self._channels = channels
         self._waiting: dict[Symbol, dict[Millis, Candle]] = {channel.symbol: {} for channel in channels}
@@ -51,12 +75,20 @@ class LiveBars:
         *,
         grace: float = GRACE_SECONDS,
         outer: bool = False,
+        past: Past | None = None,
     ) -> LiveBars:
-        """Watch `symbols`; raises what `Feed.watch` raises. `grace` is in seconds."""
-        return cls(await feed.exchange(venue), await feed.watch(venue, symbols, timeframe), grace, outer=outer)
+        """Watch `symbols`; raises what `Feed.watch` raises. `grace` is in seconds, `past` is the lake."""
+        channels = await feed.watch(venue, symbols, timeframe)
+        return cls(await feed.exchange(venue), channels, grace, outer=outer, past=past)
 
-    async def history(self, count: int) -> list[LiveBar]:
-        """The newest `count` closed bars, oldest first; fewer when the venue has no more."""
+    async def history(self, count: int, *, since: Millis | None = None, most: int | None = None) -> list[LiveBar]:
+        """The newest `count` closed bars, oldest first; fewer when the venue has no more.
+
+        With `since` that many before each bar that opened after it, up to `most` in all.
+        """
+        if since is not None:
+            count += max((_opened(self._channels[0]) - since) // self._channels[0].duration - 1, 0)
+        count = count if most is None else min(count, most)
         lookback = count + 2
         while True:
             series = await asyncio.gather(*(self._closed(channel, lookback) for channel in self._channels))
@@ -126,10 +158,11 @@ class LiveBars:
 
     def _take(self, time: Millis) -> LiveBar:
         self._sent = time
+        late = any(time < channel.caught_up for channel in self._channels)
         candles = {symbol: waiting[time] for symbol, waiting in self._waiting.items() if time in waiting}
         for symbol, waiting in self._waiting.items():
             self._waiting[symbol] = {after: candle for after, candle in waiting.items() if after > time}
-        return LiveBar(time, candles)
+        return LiveBar(time, candles, late)
 
     async def _catch_up(self, newest: Millis, series: Sequence[dict[Millis, Candle]]) -> None:
         """Bring every history to the bar at `newest`, which at least one symbol has."""
@@ -165,8 +198,52 @@ class LiveBars:
         changed.set()  # what arrived meanwhile is still to be looked at
 
     async def _closed(self, channel: Channel, count: int) -> dict[Millis, Candle]:
-        """About the newest `count` closed bars by REST; asked again while the newest is not served yet."""
-        newest = channel.newest
-        assert newest is not None  # noqa: S101  (a watched channel has a first frame)
-        since, expected = newest.time - count * channel.duration, newest.time - channel.duration
-        return await fetch_closed(self._exchange, channel, since, newest.time, expected=expected)
+        """About the newest `count` closed bars; the venue is asked again while it does not serve the newest yet."""
+        newest, length = _opened(channel), channel.duration
+        since, expected = newest - count * length, newest - length
+        first = max(since, newest - PAGE * length) if self._past is not None else since
+        found = await fetch_closed(self._exchange, channel, first, newest, expected=expected)
+        if self._past is None or (first == since and min(found, default=newest) <= since + length):
+            return found
+        oldest = min(found, default=newest)
+        kept = await self._past.stretch(
+            channel.venue, channel.symbol, channel.timeframe, since, oldest + OVERLAP * length
+        )
+        return await self._joined(channel, kept, since, found)
+
+    async def _joined(
+        self, channel: Channel, kept: dict[Millis, Candle], since: Millis, found: dict[Millis, Candle]
+    ) -> dict[Millis, Candle]:
+        """The lake's bars behind those of the venue, and the venue's for what the lake does not have, from `since` on.
+
+        Where one differs from the venue's, nothing of the lake is taken: it may be another market's.
+        """
+        oldest = min(found, default=_opened(channel))
+        behind = max(kept) - (OVERLAP - 1) * channel.duration if kept else since
+        found = await self._before(channel, behind, oldest) | found
+        differs = disagreement(kept, found)
+        if differs is not None:
+            log.warning(
+                "the lake differs from the venue, whose bars are taken",
+                venue=channel.venue,
+                symbol=channel.symbol,
+                timeframe=channel.timeframe,
+                bar=differs,
+            )
+            return await self._before(channel, since, min(found)) | found
+        if not any(time in found for time in kept):
+            return found  # nothing proves that they join
+        return await self._before(channel, since, min(kept)) | kept | found
+
+    async def _before(self, channel: Channel, since: Millis, until: Millis) -> dict[Millis, Candle]:
+        """The venue's bars in [since, until)."""
+        if since >= until:
+            return {}
+        return await fetch_closed(self._exchange, channel, since, until - channel.duration)
+
+
+def _opened(channel: Channel) -> Millis:
+    """The open time of the newest bar, which may not have closed."""
+    newest = channel.newest
+    assert newest is not None  # noqa: S101  (a watched channel has a first frame)
+    return newest.time

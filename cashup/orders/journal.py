@@ -49,6 +49,10 @@ NOW = cast(func.extract("epoch", func.clock_timestamp()) * 1000, BigInteger)
 """The database's time in milliseconds: the one clock that all gateways share for leases."""
 
 
+RUNNING = ("running",)
+RUNNING_OR_PAUSED = ("running", "paused")
+
+
 class LeaseLost(Unavailable):
     """Another gateway trades the account now, or the lease ran out; nothing was written."""
 
@@ -160,8 +164,9 @@ class Journal:
         self._account = account
         self._fence = fence
 
-    async def commit(self, commit: Commit, *, attempt: tuple[str, int] | None = None) -> None:
-        """Make all of it true, or nothing. With `attempt` (deployment, fence) only while that attempt is the newest.
+    async def commit(self, commit: Commit, *, attempt: tuple[str, int] | None = None, paused_too: bool = False) -> None:
+        """Make all of it true, or nothing. With `attempt` (deployment, fence) only while that attempt is the newest
+        and its deployment shall run (or, with `paused_too`, pauses).
 
         Raises LeaseLost or FenceLost, having written nothing, and Taken when a row of it exists already. After any
         other error the outcome is unknown: read.
@@ -172,7 +177,8 @@ class Journal:
             values["events"] = dump_json(commit.events)
         if attempt is not None:
             values |= {"deployment": attempt[0], "attempt_fence": attempt[1]}
-        if (await self._run(_commit(kinds, bool(commit.events), attempt is not None), values))[0][0]:
+        wishes = None if attempt is None else RUNNING_OR_PAUSED if paused_too else RUNNING
+        if (await self._run(_commit(kinds, bool(commit.events), wishes), values))[0][0]:
             return
         if attempt is not None and await self._held():
             raise FenceLost(f"attempt {attempt[1]} of {attempt[0]} is not the running one any more; it must stop")
@@ -222,23 +228,26 @@ def _lease() -> Select[Any]:
     )
 
 
-def lease_guard(*, attempt: bool = False) -> CTE:
-    """One row, `held`, when the lease is ours (bound as `account` and `fence`): write only where it is there."""
+def lease_guard(wishes: tuple[str, ...] | None = None) -> CTE:
+    """One row, `held`, when the lease is ours (bound as `account` and `fence`): write only where it is there.
+
+    With `wishes` it also takes the newest attempt of a deployment of which one of these is wished.
+    """
     guard = _lease()
-    if attempt:
+    if wishes is not None:
         deployment = table("deployments", column("name", Text), column("fence", BigInteger), column("desired", Text))
         guard = guard.where(
             deployment.c.name == bindparam("deployment", type_=Text),
             deployment.c.fence == bindparam("attempt_fence", type_=BigInteger),
-            deployment.c.desired != "stopped",  # of a paused one, what it decided just before
+            deployment.c.desired.in_([literal_column(f"'{wish}'") for wish in wishes]),
         )
     return guard.cte("guard").prefix_with("MATERIALIZED")
 
 
 @cache
-def _commit(kinds: tuple[Write, ...], events: bool, attempt: bool) -> Prepared:
+def _commit(kinds: tuple[Write, ...], events: bool, wishes: tuple[str, ...] | None) -> Prepared:
     """The statement for these kinds of writes, which yields 1 if the guard held, else 0."""
-    guard = lease_guard(attempt=attempt)
+    guard = lease_guard(wishes)
     statement = select(func.count()).select_from(guard)
     statement = statement.add_cte(*(kind.cte(guard) for kind in kinds))
     if events:

@@ -54,7 +54,8 @@ def windowed_distances(strategy: Strategy, bars: Bars) -> Distances:
 def _grid(name: str, level: Level, strategy: Strategy, bars: Bars) -> NDArray[np.float64]:
     if not callable(level):
         return np.full((1, len(strategy.symbols)), level)
-    frame: pd.DataFrame = level(strategy.view(bars), **_parameters(level, strategy))
+    with strategy.state_hidden():
+        frame: pd.DataFrame = level(strategy.view(bars), **_parameters(level, strategy))
     return np.asarray(check_targets(frame, bars, f"the function of {name}"), dtype=np.float64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +17,7 @@ from cashup.clock import timeframe_millis
 from cashup.errors import NotebookError, UsageError
 from cashup.strategies.bars import BESIDE, Bars
 from cashup.strategies.card import card
+from cashup.strategies.state import Kept, declared
 from cashup.strategies.symbols import check_symbol, did_you_mean, is_contract
 from cashup.strategies.universe import Universe
 from cashup.types import Symbol
@@ -45,7 +47,12 @@ class Strategy:
 
     `watch` names symbols that the target sees (`bars.watch`) and does not trade; `sees` what it sees beside the bars of
     perpetuals (`["funding", "open_interest"]`: `bars.funding`). With a `universe` (`cu.Universe`) the symbols are
-    candidates, and the target of those outside is 0. Raises NotebookError for what cannot be meant.
+    candidates, and the target of those outside is 0.
+
+    `state` is what `strategy.state` begins with, a dict of JSON values that the target may read and write. It is stored
+    with every bar that was decided, and is there again after a death. Such a target is called once per bar, in order,
+    with the last `warmup + 1` bars, in every mode; without `state` it is a function of the bars alone.
+    Raises NotebookError for what cannot be meant.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class Strategy:
         watch: Sequence[str] = (),
         sees: Sequence[str] = (),
         universe: Universe | None = None,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         self.target = target
         self.symbols = _check_symbols(symbols)
@@ -78,6 +86,7 @@ class Strategy:
         self.trailing_stop = _check_level("trailing_stop", trailing_stop)
         self.sees = _check_sees(sees, (*self.symbols, *self.watch))
         self.universe = _check_universe(universe, self.warmup, self.timeframe)
+        self._kept: Kept | None = declared(state)
         _check_params(target, self.params)
 
     def __repr__(self) -> str:
@@ -97,6 +106,7 @@ class Strategy:
             "stop_loss": self.stop_loss,
             "take_profit": self.take_profit,
             "trailing_stop": self.trailing_stop,
+            "state": None if self._kept is None else self._kept.declared,
         }
         rows = [(name, value) for name, value in settings.items() if value not in (None, "")]
         params = [(f"params: {name}", repr(value)) for name, value in self.params.items()]
@@ -112,6 +122,47 @@ class Strategy:
     def bar_millis(self) -> int:
         """The length of one bar in milliseconds."""
         return timeframe_millis(self.timeframe)
+
+    @property
+    def stateful(self) -> bool:
+        """True when it keeps a state from bar to bar."""
+        return self._kept is not None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the target keeps from bar to bar. Raises NotebookError when `cu.Strategy` was given no `state`."""
+        if self._kept is None:
+            raise NotebookError(
+                f"{self.name} keeps no state; say what it begins with: cu.Strategy(..., state={{'entered': None}})",
+                code="state",
+            )
+        if self._kept.hidden:
+            raise NotebookError("a stop is a function of bars; strategy.state is for the target alone", code="state")
+        return self._kept.values
+
+    @state.setter
+    def state(self, values: Mapping[str, Any]) -> None:
+        kept = dict(values)
+        self.state.clear()
+        self.state.update(kept)
+
+    @property
+    def kept(self) -> str | None:
+        """The state after the last decision as JSON; None when there is none to keep."""
+        return None if self._kept is None else self._kept.text
+
+    def begin(self, kept: str | None = None) -> None:
+        """Go on from a state that was `kept`, or from the declared one. Nothing happens when there is none."""
+        if self._kept is not None:
+            self._kept.begin(kept)
+
+    def state_aside(self) -> AbstractContextManager[None]:
+        """Within this block decisions do not change what the state is after it."""
+        return nullcontext() if self._kept is None else self._kept.aside()
+
+    def state_hidden(self) -> AbstractContextManager[None]:
+        """Within this block the state cannot be read."""
+        return nullcontext() if self._kept is None else self._kept.out_of_sight()
 
     def with_params(self, params: Mapping[str, Any]) -> Strategy:
         """The same strategy with other values of some of its target's parameters; its warm-up must suit them too."""
@@ -134,7 +185,7 @@ class Strategy:
 
     def wanted(self, bars: Bars) -> NDArray[Any]:
         """The same as an array of float64, or of truth values where the function returned those: an eighth to read."""
-        values = self._call(bars)
+        values = self.all_wanted(bars)
         decisions = values[self.warmup :]
         # One row tells of nearly every strategy that it has decided something.
         if len(decisions) and bool(np.isnan(decisions[0]).all()) and bool(np.isnan(decisions).all()):
@@ -144,9 +195,28 @@ class Strategy:
             )
         return values
 
+    def all_wanted(self, bars: Bars) -> NDArray[Any]:
+        """The same, and nothing but NaN is fine: a history that ends early may hold no decision yet.
+
+        With a state each bar after the warm-up is decided by itself, from the declared state on.
+        """
+        if self._kept is None:
+            return self._call(bars)
+        self.begin()
+        values = np.full((len(bars), len(self.symbols)), np.nan)
+        for row in range(self.warmup, len(bars)):
+            values[row] = list(self.decide(bars.rows(row - self.warmup, row + 1)).values())
+        return values
+
     def decide(self, window: Bars) -> dict[Symbol, float]:
-        """The target at the last bar of `window` (which is `warmup + 1` bars long) per symbol; NaN = keep."""
-        return dict(zip(self.symbols, map(float, self._call(window)[-1]), strict=True))
+        """The target at the last bar of `window` (which is `warmup + 1` bars long) per symbol; NaN = keep.
+
+        With a state it is the next bar's turn. Raises NotebookError for a state that cannot be kept.
+        """
+        wanted = dict(zip(self.symbols, map(float, self._call(window)[-1]), strict=True))
+        if self._kept is not None:
+            self._kept.settle()
+        return wanted
 
     def view(self, bars: Bars) -> Bars:
         """`bars` as the strategy's functions see them: with its universe, when it has one."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -36,6 +37,8 @@ from cashup.users.tokens import Audience, Claims, Tokens
 
 DEFAULT_QUOTE = "USDT"
 """The currency of the capital when the spec names no symbols."""
+
+log = structlog.get_logger()
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _READY_SECONDS = 25.0
@@ -284,6 +287,17 @@ class Deployments:
                 data = {"deployment": name, "attempt": number, "bar": bar}
                 await self._emit(connection, name, EventKind.ATTEMPT_READY, data)
         self._emitted()
+
+    async def missed(self, name: str, number: int, missed: int, bar: Millis) -> None:
+        """The attempt's worker found that `missed` bars closed while nobody decided them, the newest one at `bar`."""
+        async with transaction(self._database) as connection:
+            query = select(deployments.c.spec).where(deployments.c.name == name)
+            spec = (await connection.execute(query)).scalar_one()
+            policy = spec.get("missed_bars", "act")
+            data = {"deployment": name, "attempt": number, "bar": bar, "missed": missed, "missed_bars": policy}
+            await self._emit(connection, name, EventKind.BARS_MISSED, data)
+        self._emitted()
+        log.warning("bars were missed", **data)
 
     async def heartbeat(self, name: str, number: int) -> None:
         """The attempt's worker process lives. Raises NotFound when there is no such attempt."""

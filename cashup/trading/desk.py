@@ -25,6 +25,7 @@ from cashup.trading.ledger import Posting, post_trade
 from cashup.trading.planner import Plan, Sizing, decide, plan_increases, plan_reductions
 from cashup.trading.risk.round_trip import ClosedTrade, RoundTrip, trip_after
 from cashup.trading.rules import Rules
+from cashup.trading.states import SAVE_STATE
 from cashup.trading.tables import books, positions
 from cashup.trading.trips import ADD_CLOSED, SAVE_TRIPS, closed_row, trip_row
 from cashup.trading.turn import ADD_EQUITY, Turn
@@ -97,6 +98,9 @@ class Desk:
         self.intents.append(intent)
         self.decided = intent.request.bar
         turn.new_intents.append(intent)
+        if intent.request.state is not None:
+            row = {"deployment": self.deployment, "bar": intent.request.bar, "updated_at": turn.now}
+            turn.commit.add(SAVE_STATE, {**row, "state": intent.request.state})
         self.advance(turn)
         self.save(turn)
 

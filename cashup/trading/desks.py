@@ -109,12 +109,12 @@ class Desks:
         standing = self.oversight.at(now)
         return Turn(self.account, now, self.markets, self._prices.of, self._patience, standing, self.frozen)
 
-    async def commit(self, turn: Turn, attempt: tuple[str, int] | None = None) -> None:
+    async def commit(self, turn: Turn, attempt: tuple[str, int] | None = None, *, paused_too: bool = False) -> None:
         """Make the turn true. After any error memory must be loaded again."""
         if turn.empty:
             return
         commit = turn.finish()
-        await self._journal.commit(commit, attempt=attempt)
+        await self._journal.commit(commit, attempt=attempt, paused_too=paused_too)
         self._emitted()
         self._follow(turn.of_account)
         self.oversight.made(turn.new_orders.values())

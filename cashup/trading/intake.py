@@ -22,7 +22,7 @@ from cashup.trading.desk import Desk
 from cashup.trading.desks import Desks
 from cashup.trading.intents import TIME_TO_LIVE, Intent, Request, answer
 from cashup.trading.requests import AMEND_WITHIN, Amend, Cancel, IntentKind, OrderIntent, Place, body_hash
-from cashup.trading.tables import intents
+from cashup.trading.tables import deployments, intents
 from cashup.trading.turn import Turn
 from cashup.types import Symbol
 from cashup.users.audit import record
@@ -31,8 +31,8 @@ from cashup.users.audit import record
 async def submit(desks: Desks, deployment: str, fence: int, request: Request) -> dict[str, Any]:
     """Take the targets of a bar; the answer says what was decided. Repeating it gives the same answer and does nothing.
 
-    Raises Conflict when the key or the bar was used for something else, FenceLost when the attempt is not the newest
-    one.
+    Raises Conflict when the key or the bar was used for something else, or the deployment is paused; FenceLost when the
+    attempt is not the newest one.
     """
     desk = desks.desk(deployment)
     subject = f"attempt {fence} of {deployment}"
@@ -56,7 +56,8 @@ async def command(desks: Desks, deployment: str, request: OrderIntent, by: By) -
     """Take a command about a single order; the answer says what was decided, or what became of it so far.
 
     Repeating it gives the stored answer and does nothing. Raises UsageError and NotFound, having stored nothing,
-    Conflict when the key was used for something else, FenceLost when the attempt is not the newest one.
+    Conflict when the key was used for something else, or the worker's deployment is paused, which holds cancels of
+    nobody; FenceLost when the attempt is not the newest one.
     """
     desk = desks.desk(deployment)
     record = None
@@ -72,7 +73,8 @@ async def command(desks: Desks, deployment: str, request: OrderIntent, by: By) -
     turn.new_intents.append(taken)
     turn.audit(by.subject, f"order.{request.kind}", f"{deployment}/{request.key}", request.body())
     desk.save(turn)
-    if await _taken(desks, turn, None if by.fence is None else (deployment, by.fence)):
+    attempt = None if by.fence is None else (deployment, by.fence)
+    if await _taken(desks, turn, attempt, paused_too=isinstance(request, Cancel)):
         return await _stored(desks, deployment, request.key, body_hash(request), by.subject)
     return taken.answer()
 
@@ -107,17 +109,33 @@ async def _order_of(desks: Desks, deployment: str, order: str) -> Record:
     return record
 
 
-async def _taken(desks: Desks, turn: Turn, attempt: tuple[str, int] | None) -> bool:
-    """Commit the turn; True when its key was taken before, and nothing was written. Raises FenceLost likewise."""
+async def _taken(desks: Desks, turn: Turn, attempt: tuple[str, int] | None, *, paused_too: bool = False) -> bool:
+    """Commit the turn; True when its key was taken before, and nothing was written.
+
+    Raises Conflict when the deployment is paused, FenceLost when the attempt is not the newest one: nothing is written
+    then either.
+    """
     try:
-        await desks.commit(turn, attempt)
+        await desks.commit(turn, attempt, paused_too=paused_too)
     except FenceLost:
         await desks.load()
+        if attempt is not None and await _paused(desks, *attempt):
+            raise Conflict(
+                f"{attempt[0]} is paused and decides nothing; `cashup live resume {attempt[0]}` lets it go on",
+                code="paused",
+            ) from None
         raise
     except Taken:
         await desks.load()
         return True
     return False
+
+
+async def _paused(desks: Desks, deployment: str, fence: int) -> bool:
+    """True when it is the newest attempt, and is only to wait."""
+    mine = (deployments.c.name == deployment) & (deployments.c.fence == fence) & (deployments.c.desired == "paused")
+    async with desks.engine.connect() as connection:
+        return (await connection.execute(select(deployments.c.name).where(mine))).first() is not None
 
 
 async def _repeated(desks: Desks, deployment: str, request: Request, subject: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from cashup.storage.database import dump_json
 from cashup.trading.planner import Sizing
 from cashup.trading.requests import FLATTEN, IntentKind, check_key
 from cashup.trading.risk import Decision
+from cashup.trading.states import parse_state
 from cashup.trading.tables import intents
 from cashup.types import Millis, Symbol
 
@@ -59,7 +60,11 @@ CHANGE_INTENTS = Write(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What arrives: the targets of one bar (None keeps the previous one) and the threshold for drift, if any."""
+    """What arrives: the targets of one bar (None keeps the previous one) and the threshold for drift, if any.
+
+    `state` is what the strategy keeps beyond this bar, as JSON. It is no part of what is asked for: repeated with the
+    same key, the intent is the one that was taken, with the state that it had then.
+    """
 
     kind: ClassVar[IntentKind] = IntentKind.TARGET
 
@@ -67,6 +72,7 @@ class Request:
     bar: Millis
     targets: Mapping[Symbol, Decimal | None]
     rebalance: Decimal | None = None
+    state: str | None = None
 
     def body(self) -> dict[str, Any]:
         """The request as it is stored."""
@@ -174,7 +180,7 @@ def decision_view(decision: Decision) -> dict[str, str]:
     }
 
 
-def parse_request(key: Any, bar: Any, targets: Any, rebalance: Any = None) -> Request:
+def parse_request(key: Any, bar: Any, targets: Any, rebalance: Any = None, state: Any = None) -> Request:
     """A request from JSON, floats as they are printed. Raises UsageError with what is wrong; nothing is stored then."""
     check_key(key)
     if type(bar) is not int or not 0 <= bar < 1 << 53:
@@ -182,7 +188,7 @@ def parse_request(key: Any, bar: Any, targets: Any, rebalance: Any = None) -> Re
     if not isinstance(targets, dict) or not targets:
         raise UsageError('an intent has targets, such as {"BTC/USDT": 0.5}')
     parsed = {Symbol(str(symbol)): _number(value, f"the target of {symbol}") for symbol, value in targets.items()}
-    return Request(key, bar, parsed, _number(rebalance, "rebalance"))
+    return Request(key, bar, parsed, _number(rebalance, "rebalance"), parse_state(state))
 
 
 def _number(value: Any, what: str) -> Decimal | None:

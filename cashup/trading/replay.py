@@ -137,6 +137,7 @@ def ask(strategy: Strategy, bars: Bars, decisions: Decisions = "window") -> Targ
     if decisions == "frame":
         return strategy.targets(bars).to_numpy()[strategy.warmup : -1]
     targets = np.empty((len(bars) - 1 - strategy.warmup, len(strategy.symbols)))
+    strategy.begin()
     for row in range(len(targets)):
         window = bars.rows(row, row + strategy.warmup + 1)
         targets[row] = list(strategy.decide(window).values())

@@ -121,6 +121,16 @@ books = Table(
 )
 """A deployment's money: `cash` is available, `reserved` is held by buys. `targets` are the last ones decided upon."""
 
+strategy_states = Table(
+    "strategy_states",
+    metadata,
+    Column("deployment", ForeignKey("deployments.name"), primary_key=True),
+    Column("bar", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    moment("updated_at"),
+)
+"""What a strategy kept when it decided `bar`, as JSON; written with the intent of that bar, and never without it."""
+
 positions = Table(
     "positions",
     metadata,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, cast
@@ -13,6 +13,8 @@ import uvloop
 
 from cashup.client import Backoff, Row, Socket
 from cashup.errors import Unavailable
+
+_LAST_WORDS_SECONDS = 1.0
 
 STOP: Row = {"type": "stop", "reason": "asked to stop"}
 """What the inbox gets when this process is asked to end."""
@@ -33,7 +35,7 @@ class Link:
         self._subscription = {"type": "bars.subscribe", **subscription}
         self._loop = uvloop.new_event_loop()
         self._socket: Socket | None = None
-        self._ended = False
+        self._posted: set[asyncio.Task[None]] = set()
         self._work: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="cashup-link", daemon=True)
 
@@ -48,13 +50,27 @@ class Link:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._work is not None:
-            self._on_loop(self._work.cancel)
+        self._on_loop(lambda: self._loop.create_task(self._end()))
         self._thread.join()
+
+    async def _end(self) -> None:
+        """What was given to `send` is on its way before the connection ends."""
+        if self._posted:
+            await asyncio.wait(set(self._posted), timeout=_LAST_WORDS_SECONDS)
+        if self._work is not None:
+            self._work.cancel()
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send `message` if there is a connection; without one it is lost, and the next history says what to repeat."""
         self._on_loop(self._post, message)
+
+    def reconnect(self) -> None:
+        """Leave the connection and make a new one: the inbox gets `disconnected`, and then a new history."""
+        self._on_loop(self._leave)
+
+    def _leave(self) -> None:
+        if self._socket is not None:
+            self._sending(self._socket.close())
 
     def _on_loop(self, call: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: the thread has ended, and `failed` has told so
@@ -62,8 +78,13 @@ class Link:
 
     def _post(self, message: Mapping[str, Any]) -> None:
         if self._socket is not None:
-            task = self._loop.create_task(self._socket.send(message))
-            task.add_done_callback(_look_at)
+            self._sending(self._socket.send(message))
+
+    def _sending(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._posted.add(task)
+        task.add_done_callback(self._posted.discard)
+        task.add_done_callback(_look_at)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

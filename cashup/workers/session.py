@@ -12,8 +12,9 @@ from cashup.client import Row
 from cashup.errors import Conflict, IntentQuotaExceeded, NotebookError, Unauthenticated, WorkFailed
 from cashup.strategies.levels import has_stops
 from cashup.strategies.symbols import is_contract
-from cashup.types import Millis
+from cashup.types import Millis, Symbol
 from cashup.workers import context
+from cashup.workers.absence import ACT, decides, missed_bars, told
 from cashup.workers.link import STOP, Link
 from cashup.workers.status import Status
 from cashup.workers.window import Window
@@ -21,6 +22,10 @@ from cashup.workers.window import Window
 if TYPE_CHECKING:
     from cashup.strategies.strategy import Strategy
     from cashup.workers.live_run import LiveRun
+
+PAUSED = "paused: it follows the bars and decides nothing until `cashup live resume`"
+PAUSED_CODE = "paused"
+"""The code of an intent that is refused because the deployment is paused."""
 
 QUOTA_PAUSE_SECONDS = 0.2
 """How long a worker waits before it repeats an intent that was one too many; 40 more are allowed by then."""
@@ -82,6 +87,7 @@ def subscription_of(strategy: Strategy) -> Row:
         "timeframe": strategy.timeframe,
         "history": strategy.warmup + 1,
         "outer": strategy.universe is not None,
+        "state": strategy.stateful,
     }
 
 
@@ -104,6 +110,9 @@ class Session:
         self._pending: Row | None = None
         self._waiting: deque[Row] = deque()
         self._since: Millis | None = None
+        self._paused = False
+        self._policy = ACT
+        self._late = 0
 
     def trade(self) -> None:
         """Work until a stop; the positions stay as they are."""
@@ -113,6 +122,8 @@ class Session:
             "bar": self._on_bar,
             "intent.accepted": self._on_accepted,
             "intent.refused": self._on_refused,
+            "pause": self._on_pause,
+            "resume": self._on_resume,
             "disconnected": self._on_disconnected,
             "error": self._on_error,
             "failed": self._on_failed,
@@ -128,39 +139,89 @@ class Session:
 
     def _on_history(self, message: Row) -> None:
         """A (new) connection: everything before it is in the history, everything after it comes bar by bar."""
-        self._status.connection = "connected"
+        self._status.connection = PAUSED if self._paused else "connected"
         self._waiting.clear()
-        self._window.load(message["times"], message["bars"])
-        newest = self._window.newest
-        decided = message["last_decided"]
+        self._late = 0
+        self._policy = message.get("missed_bars", ACT)
+        times, decided = message["times"], message["last_decided"]
+        newest = times[-1] if times else None
         if self._since is None:
             # A deployment that never decided waits for the first close from here on.
             self._since = newest if decided is None else decided
         baseline = max((bar for bar in (decided, self._since) if bar is not None), default=None)
+        if self._pending is not None and (self._pending["bar"] != newest or newest == decided):
+            self._pending = None
         self._link.send({"type": "ready", "bar": newest})
-        if newest is None or (baseline is not None and newest <= baseline):
-            self._pending = None
-        elif self._pending is not None and self._pending["bar"] == newest:
-            self._link.send(self._pending)
+        if self._pending is not None or self._paused:
+            self._window.load(times, message["bars"])
         else:
-            self._pending = None
-            self._decide()
+            self._catch_up(message, baseline)
+        if self._pending is not None:
+            self._link.send(self._pending)
         self._status.show()
 
+    def _catch_up(self, message: Row, baseline: Millis | None) -> None:
+        """Decide the newest bar, if that is to be done; a state sees every bar since the one it was kept with."""
+        times, bars, kept = message["times"], message["bars"], message.get("state")
+        seen = baseline
+        if self._strategy.stateful:
+            self._strategy.begin(kept)
+            seen = message["state_bar"] if kept is not None else message["last_decided"] or baseline
+        unseen = sum(seen is not None and time > seen for time in times)
+        first = len(times) - (unseen if self._strategy.stateful else min(unseen, 1))
+        self._window.load(times[:first], bars)
+        for number in range(first, len(times)):
+            self._window.append(times[number], {symbol: rows[number] for symbol, rows in bars.items()})
+            if number < len(times) - 1 or (baseline is not None and times[number] <= baseline):
+                self._ask()
+            else:
+                self._come_back(missed_bars(times, baseline, self._strategy.bar_millis))
+
+    def _come_back(self, missed: int) -> None:
+        """The newest bar closed while nobody decided, and it is the last of `missed`."""
+        bar = self._window.newest
+        if bar is None or not self._window.full:
+            self._decide()
+            return
+        if missed > 1 or self._policy != ACT:
+            self._status.missed += missed
+            self._status.note = told(self._policy, missed)
+            self._link.send({"type": "missed", "bar": bar, "missed": missed})
+        if decides(self._policy, missed, bar):
+            self._decide()
+        else:
+            self._ask()
+            self._since = bar
+
     def _on_bar(self, message: Row) -> None:
+        if self._paused:
+            self._window.append(message["time"], message["bars"])
+            return
         if self._pending is not None:
             self._waiting.append(message)  # every bar is decided, in order
             return
         self._window.append(message["time"], message["bars"])
-        self._decide()
+        if message.get("late"):
+            self._late += 1
+            self._ask()
+        elif self._late:
+            missed, self._late = self._late + 1, 0
+            self._come_back(missed)
+        else:
+            self._decide()
+
+    def _ask(self) -> dict[Symbol, float] | None:
+        """What the strategy wants at the newest bar; None while it warms up. Without a state asking leaves no trace."""
+        if not self._window.full:
+            return None
+        return self._strategy.decide(self._window.bars().split(self._strategy.symbols))
 
     def _decide(self) -> None:
-        bar = self._window.newest
-        if bar is None or not self._window.full:
+        targets, bar = self._ask(), self._window.newest
+        if targets is None or bar is None:
             self._status.note = f"warming up: {len(self._window)} of {self._window.size} bars"
             self._status.show()
             return
-        targets = self._strategy.decide(self._window.bars().split(self._strategy.symbols))
         self._pending = {
             "type": "intent",
             "key": str(bar),
@@ -168,6 +229,9 @@ class Session:
             "targets": as_json(targets),
             "rebalance": self._strategy.rebalance,
         }
+        kept = self._strategy.kept
+        if kept is not None:
+            self._pending["state"] = kept
         self._link.send(self._pending)
 
     def _on_accepted(self, message: Row) -> None:
@@ -181,9 +245,25 @@ class Session:
         while self._waiting and self._pending is None:
             self._on_bar(self._waiting.popleft())
 
+    def _on_pause(self, message: Row) -> None:
+        """Follow the bars and decide nothing; what is on its way is answered."""
+        self._paused = True
+        self._status.connection = PAUSED
+        while self._waiting:
+            self._on_bar(self._waiting.popleft())
+        self._status.show(now=True)
+
+    def _on_resume(self, message: Row) -> None:
+        """What was missed is missed as by a lost connection: a new one tells what it was."""
+        self._link.reconnect()
+
     def _on_refused(self, message: Row) -> None:
         if message["code"] == IntentQuotaExceeded.code:
             self._repeat_later(message)
+            return
+        if message["code"] == PAUSED_CODE:
+            self._pending = None
+            self._link.reconnect()  # the gateway says whether it is paused still, and with which state it goes on
             return
         error = Conflict if message["code"] == Conflict.code else WorkFailed
         raise error(
@@ -199,6 +279,7 @@ class Session:
             self._link.send(self._pending)
 
     def _on_disconnected(self, message: Row) -> None:
+        self._paused = False  # the gateway says so again
         self._status.connection = "the connection to the gateway is lost; trying again"
         self._status.show()
 

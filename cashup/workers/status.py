@@ -21,6 +21,7 @@ class Status:
         self.connection = "connecting"
         self.decided: Millis | None = None
         self.bars = 0
+        self.missed = 0
         self.note = ""
         self._handle: Any = None
         self._due = 0.0
@@ -41,7 +42,8 @@ class Status:
     def text(self) -> str:
         """The state in a few lines."""
         decided = "nothing decided yet" if self.decided is None else f"last decided bar {isoformat(self.decided)}"
-        lines = [self.title, self.connection, f"{decided}, {self.bars} decided in this attempt"]
+        counts = f"{self.bars} decided" + (f" and {self.missed} missed" if self.missed else "")
+        lines = [self.title, self.connection, f"{decided}, {counts} in this attempt"]
         return "\n".join([*lines, self.note] if self.note else lines)
 
 

@@ -45,14 +45,14 @@ class Window:
         return int(self._times[self._count - 1]) if self._count else None
 
     def load(self, times: Sequence[Millis], bars: Mapping[str, Sequence[Ohlcv]]) -> None:
-        """Start again with a history, oldest first: open times, and per symbol one bar for each of them."""
+        """Start again with a history, oldest first: open times, and per symbol at least one bar for each of them."""
         self._times, self._values = self._empty()
         first = max(len(times) - self.size, 0)
         self._count = len(times) - first
         self._times[: self._count] = times[first:]
         for column, symbol in enumerate(self.symbols):
             if self._count:
-                rows = [_NONE if bar is None else bar for bar in bars[symbol][first:]]
+                rows = [_NONE if bar is None else bar for bar in bars[symbol][first : len(times)]]
                 self._values[:, : self._count, column] = np.asarray(rows, dtype=np.float64).T
 
     def append(self, time: Millis, bars: Mapping[str, Ohlcv]) -> None:

@@ -24,6 +24,11 @@ def glance(strategy: Strategy, bars: Bars, seconds: float) -> str | None:
     if len(window) < strategy.warmup + 10:
         return None
     end = time.perf_counter() + seconds
+    with strategy.state_aside():
+        return _looked(strategy, window, end)
+
+
+def _looked(strategy: Strategy, window: Bars, end: float) -> str | None:
     try:
         full = strategy.target_values(window)
         for stop in _stops(full, strategy.warmup):
@@ -49,8 +54,7 @@ def _stops(full: Values, warmup: int) -> list[int]:
 
 def _compared(strategy: Strategy, window: Bars, full: Values, stop: int) -> str | None:
     first = strategy.warmup
-    # Not `target_values`: a history that ends early may hold no decision yet.
-    shorter = strategy._call(window.rows(0, stop))
+    shorter = strategy.all_wanted(window.rows(0, stop))
     rows, columns = np.nonzero(differing(full[first:stop], shorter[first:]))
     if not len(rows):
         return None

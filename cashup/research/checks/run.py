@@ -27,6 +27,8 @@ QUICK = (lookahead.NAME, secrets.NAME)
 QUICK_TRUNCATIONS = 6
 MOST_BARS = 10_000
 """Without a start the last bars of the lake are checked: that many, or four warm-ups."""
+MOST_BARS_ASKED = 2_000
+"""The same for a strategy with a state, which is asked about every bar by itself, fifty times over."""
 
 
 def check(
@@ -57,7 +59,7 @@ def check(
 def recent_bars(strategy: Strategy, spec: RunSpec) -> Bars:
     """The bars that `spec` names; without a start the last MOST_BARS of them."""
     bars = load_bars(Lake(load_settings().lake_path), strategy, spec)
-    most = max(MOST_BARS, 4 * strategy.warmup)
+    most = max(MOST_BARS_ASKED if strategy.stateful else MOST_BARS, 4 * strategy.warmup)
     return bars if spec.start else bars.rows(max(0, len(bars) - most), len(bars))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ from cashup.exchanges.paper_venue import PaperAccount, PaperVenue
 from cashup.notifications.alerts import Alert, Alerts
 from cashup.orders.journal import FenceLost
 from cashup.strategies.endings import Reason
+from cashup.trading import requests
+from cashup.trading.commands import By
 from cashup.trading.deployments import Deployments, Spec
 from cashup.trading.endings import Place
 from cashup.trading.engine import Engine
 from cashup.trading.intents import parse_request
+from cashup.trading.requests import Cancel
 from cashup.trading.supervision import Supervision
+from cashup.types import OrderType, Side, TimeInForce
 from cashup.users.roles import Role
 from cashup.users.tokens import Audience, Claims, Tokens
 from tests.integration.trading.conftest import BTC, Prices
@@ -121,8 +126,18 @@ async def test_a_paused_deployment_keeps_its_attempt_and_gets_new_ones(
     await deployments.start("demo", by="ann")
     first = await deployments.new_attempt("demo", ANN)
     assert (await deployments.pause("demo", by="ann"))["desired"] == "paused"
-    # What the worker decided just before it heard of the pause is not lost.
-    assert await engine.submit("demo", first["fence"], parse_request("1", 1, {BTC: 0.5}))
+    intent, by = parse_request("1", 1, {BTC: 0.5}), By("the worker", first["fence"])
+    with pytest.raises(Conflict, match="demo is paused and decides nothing") as refused:
+        await engine.submit("demo", first["fence"], intent)
+    assert refused.value.code == "paused"
+    await deployments.resume("demo", by="ann")
+    terms = {"quantity": Decimal(1), "price": Decimal(50)}
+    place = requests.Place("2", BTC, Side.BUY, OrderType.LIMIT, TimeInForce.GTC, **terms)
+    (order,) = (await engine.command("demo", place, by))["orders"]
+    await deployments.pause("demo", by="ann")
+    with pytest.raises(Conflict, match="is paused"):
+        await engine.command("demo", replace(place, key="3"), by)
+    assert (await engine.command("demo", Cancel("4", order), by))["orders"] == [order], "cancels pass"
     assert (await deployments.new_attempt("demo", ANN))["attempt"] == 2
     assert (await deployments.status("demo")).desired == "paused"
     assert (await deployments.resume("demo", by="ann"))["desired"] == "running"

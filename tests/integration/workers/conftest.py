@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,12 @@ class Scripted:
         self.hanging: set[str] = set()
         self.again_in = 0
         self.protocol = PROTOCOL
+        self.storing = True
+        self.first_ready: int | None = None
         self.last_decided: int | None = None
+        self.state: tuple[str, int] | None = None
+        self.missed_bars = "act"
+        self.paused = False
         self.changed = threading.Condition()
         self._runner: web.AppRunner | None = None
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -85,9 +91,28 @@ class Scripted:
     def close_bar(self) -> int:
         """Close the open bar and send it; its open time."""
         bar = FIRST + self.closed * HOUR
-        self.closed += 1
-        self._do(self._broadcast({"type": "bar", "time": bar, "bars": self._bar(self.closed - 1)}))
+        self._do(self._close({}))
         return bar
+
+    def close_unseen(self, bars: int) -> None:
+        """Bars close while nobody is connected."""
+        self.go_away()
+        self.closed += bars
+        self.come_back()
+
+    def pause(self) -> None:
+        """As `cashup live pause` does it."""
+        self.paused = True
+        self.send({"type": "pause"})
+
+    def resume(self) -> None:
+        self.paused = False
+        self.send({"type": "resume"})
+
+    def late_bars(self, count: int) -> None:
+        """The gateway's own stream was interrupted for so many bars; they come at once."""
+        for left in range(count, 0, -1):
+            self._do(self._close({"late": True} if left > 1 else {}))
 
     def send(self, message: dict[str, Any]) -> None:
         self._do(self._broadcast(message))
@@ -255,6 +280,8 @@ class Scripted:
             return socket
         await socket.send_json({"type": "welcome", "protocol": self.protocol})
         self.connections += 1
+        if self.paused:
+            await socket.send_json({"type": "pause"})
         async for frame in socket:
             if frame.type is WSMsgType.TEXT:
                 await self._on_message(socket, json.loads(frame.data))
@@ -266,23 +293,45 @@ class Scripted:
     async def _on_message(self, socket: web.WebSocketResponse, message: dict[str, Any]) -> None:
         self.messages.append(message)
         if message["type"] == "bars.subscribe":
-            await socket.send_json(self._history(message["history"]))
-            self.sockets.append(socket)
+            history = self._history(message["history"], state=message.get("state", False))
+            self.sockets.append(socket)  # whatever closes from here on comes after the history
+            await socket.send_json(history)
+        elif message["type"] == "ready":
+            self.first_ready = message["bar"] if self.first_ready is None else self.first_ready
         elif message["type"] == "events.subscribe":
             self.sockets.append(socket)
         elif message["type"] == "intent":
+            if not self.storing:
+                return
+            if self.paused:
+                await socket.send_json(
+                    {"type": "intent.refused", "key": message["key"], "code": "paused", "message": ""}
+                )
+                return
             if message["key"] not in [intent["key"] for intent in self.intents]:
                 self.intents.append(message)
+                if "state" in message:
+                    self.state = message["state"], message["bar"]
             self.last_decided = message["bar"]
             if self.answering:
                 answer = {"key": message["key"], "state": "done", "decisions": [], "orders": []}
-                await socket.send_json({"type": "intent.accepted", **answer})
+                with suppress(ConnectionError):
+                    await socket.send_json({"type": "intent.accepted", **answer})
 
-    def _history(self, count: int) -> dict[str, Any]:
+    def _decided(self) -> int | None:
+        """As the gateway has it: before the first decision, the newest bar when a worker was first ready."""
+        return self.first_ready if self.last_decided is None else self.last_decided
+
+    def _history(self, count: int, *, state: bool) -> dict[str, Any]:
+        seen = self.state[1] if self.state is not None else self._decided()
+        if state and seen is not None:
+            count += self.closed - 1 - (seen - FIRST) // HOUR
+        kept = {"state": self.state and self.state[0], "state_bar": self.state and self.state[1]} if state else {}
         numbers = range(max(self.closed - count, 0), self.closed)
-        return {
+        return kept | {
             "type": "bars.history",
-            "last_decided": self.last_decided,
+            "last_decided": self._decided(),
+            "missed_bars": self.missed_bars,
             "times": [FIRST + number * HOUR for number in numbers],
             "bars": {symbol: [self._bar(number)[symbol] for number in numbers] for symbol in self.symbols},
         }
@@ -297,9 +346,14 @@ class Scripted:
     def _ohlcv(self, number: int) -> list[float]:
         return [price(number - 1), price(number) + 1, price(number) - 1, price(number), 1.0]
 
+    async def _close(self, more: dict[str, Any]) -> None:
+        number, self.closed = self.closed, self.closed + 1
+        await self._broadcast({"type": "bar", "time": FIRST + number * HOUR, "bars": self._bar(number), **more})
+
     async def _broadcast(self, message: dict[str, Any]) -> None:
         for socket in list(self.sockets):
-            await socket.send_json(message)
+            with suppress(ConnectionError):  # it is leaving
+                await socket.send_json(message)
 
 
 def _error(status: int, code: str, message: str) -> web.Response:

@@ -28,9 +28,12 @@ def target(bars: cu.Bars) -> Any:
 class Running:
     """A session on a thread, as the main thread of a kernel would run it."""
 
-    def __init__(self, gateway: Scripted, token: str = TOKEN, **options: Any) -> None:
+    def __init__(
+        self, gateway: Scripted, token: str = TOKEN, strategy: cu.Strategy | None = None, **options: Any
+    ) -> None:
         settings = {"symbols": ["ETH/USDT"], "timeframe": "1h", "warmup": 4} | options
-        strategy = cu.Strategy(settings.pop("target", target), **settings)
+        strategy = strategy or cu.Strategy(settings.pop("target", target), **settings)
+        self.strategy = strategy
         self.link = Link(gateway.url, token, subscription_of(strategy))
         self.status = Status("demo", 1)
         self.error: Exception | None = None
