@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +25,15 @@ async def follow(client: Client, name: str, say: Callable[[str], None]) -> None:
     async for event in watch_events(client.gateway, lambda: client.token, streams):
         if (line := told(event, name)) is not None:
             say(line)
+
+
+async def until_asked(work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` until Ctrl-C or SIGTERM, also where whoever started this process has it ignore the former."""
+    doing = asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, doing.cancel)
+    with suppress(asyncio.CancelledError):
+        await doing
 
 
 def told(event: Row, name: str) -> str | None:

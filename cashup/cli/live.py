@@ -118,7 +118,7 @@ def stop(
     wait: Annotated[bool, typer.Option("--wait", help="until its worker has ended")] = False,
     timeout: Annotated[float, typer.Option(help="seconds to wait at most")] = 120.0,
 ) -> None:
-    """Wish a deployment to stop. Its positions stay as they are."""
+    """Wish a deployment to stop. What becomes of its orders and positions its on_exit says; usually they stay."""
     with _client() as client:
         client.stop(name)
         _say(f"{name} shall stop")
@@ -182,13 +182,11 @@ def attach(name: Name) -> None:
     """Follow a deployment as it runs, until Ctrl-C, which leaves it running."""
     import asyncio
 
-    from cashup.cli.attach import follow
+    from cashup.cli.attach import follow, until_asked
 
     with _client() as client:
-        try:
-            asyncio.run(follow(client, name, typer.echo))
-        except KeyboardInterrupt:
-            _say(f"{name} goes on")
+        asyncio.run(until_asked(follow(client, name, typer.echo)))
+    _say(f"{name} goes on")
 
 
 @app.command()
