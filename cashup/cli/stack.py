@@ -277,11 +277,22 @@ class Stack:
         found = set()  # a template may be a child of the supervisor itself
         for parent in parents:
             with suppress(psutil.NoSuchProcess):
-                found |= {child for child in parent.children(recursive=True) if not self._is_template(child.cmdline())}
+                children = {child: _words_of(child) for child in parent.children(recursive=True)}
+                found |= {child for child, words in children.items() if words and not self._is_template(words)}
         return list(found)
 
     def _is_template(self, words: Sequence[str] | None) -> bool:
         return words is not None and "cashup.workers.template" in words and words[-1].startswith(f"{self.home}/")
+
+
+def _words_of(process: Any) -> Sequence[str]:
+    """The command line of a process; none of one that has ended and waits to be buried."""
+    import psutil
+
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _refuse_failure(event: Mapping[str, Any]) -> None:

@@ -54,6 +54,11 @@ class Archivist:
                 start_new_session=True,
             )
 
+    def reap(self) -> None:
+        """Notice its end."""
+        if self._process is not None:
+            self._process.poll()
+
     def stop(self) -> None:
         """End it; what it did not get to is done the next time."""
         if self._process is not None and self._process.poll() is None:

@@ -143,6 +143,7 @@ class Supervisor:
         if self._is_due("look", now, LOOK_EVERY):
             for child in self._children.values():
                 child.look()
+            self._archivist.reap()
         if self._is_due("lease", now, LEASE_EVERY):
             self._attempt_call(self.acquire)
         if self._is_due("converge", now, CONVERGE_EVERY):

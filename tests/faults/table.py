@@ -18,7 +18,6 @@ SPOT = frozenset(range(1, 63)) - {17, 27, 28, 30, 33}
 """The numbers of the catalogue that concern spot; the others need futures."""
 
 OPEN = {
-    56: "what a worker's end does to its orders is not decided by a policy yet: they stay",
     57: "a notebook has no list of orders yet, only targets, which are one intent a bar",
 }
 """Those that have no test yet, and what is so instead."""
