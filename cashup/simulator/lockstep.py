@@ -71,7 +71,7 @@ class ControlClient:
             raise Unavailable("the control channel is not connected; connect first")
         try:
             await self._socket.send_str(orjson.dumps(request).decode())
-            while (answer := _answer(await self._socket.receive())).get("id") != ident:
+            while (answer := _answer(await self._socket.receive())).pop("id", None) != ident:
                 pass
         except (aiohttp.ClientError, ConnectionError) as error:
             raise Unavailable("the simulator hung up; look at its log") from error
