@@ -61,12 +61,12 @@ class Stage(World):
         self.happen(self._open())
 
     async def _open(self) -> None:
-        self._database = create_engine(self._url)
+        self.database = create_engine(self._url)
         # There are outages here in which nobody could find out what became of an order.
         unjust = [i12_no_fate_is_unknown_for_long]
-        self._checker = Checker(self._database, ACCOUNT, self._book, clock=self._clock, without=unjust)
-        self._halts = Halts(self._database, self._clock)
-        self._switch = KillSwitch(self._database, self._clock, self._halts)
+        self._checker = Checker(self.database, ACCOUNT, self._book, clock=self._clock, without=unjust)
+        self._halts = Halts(self.database, self._clock)
+        self._switch = KillSwitch(self.database, self._clock, self._halts)
         await self._prepare()
 
     def happen(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -280,7 +280,7 @@ class Stage(World):
     async def _comes_to_rest(self) -> bool:
         """Wait until nothing is on its way; False when that takes too long."""
         began = self.loop.time()
-        while found := await unrest(self._database):
+        while found := await unrest(self.database):
             if self.loop.time() - began > REST_SECONDS:
                 self.said += [f"liveness: {REST_SECONDS:.0f} s after all was well: {what}" for what in found]
                 rows = await self._rows(OPEN_ENDED)
@@ -319,11 +319,11 @@ class Stage(World):
                 await self._halts.lift(halt.scope, halt.name, halt.code, by="ann")
 
     async def _rows(self, statement: str) -> list[Any]:
-        async with self._database.connect() as connection:
+        async with self.database.connect() as connection:
             return [tuple(row) for row in await connection.execute(text(statement))]
 
     async def _write(self, statement: str) -> None:
-        async with self._database.begin() as connection:
+        async with self.database.begin() as connection:
             await connection.execute(text(statement))
 
     def close(self) -> None:

@@ -80,6 +80,7 @@ async def test_scenario_42_postgres_restarts_in_a_commit(
 
         await until(accepted, 60)
         assert commit.reached.is_set()
+        await database.dispose()  # who looks on shall not be handed a connection from before the crash
         await bench.processed(1)
         counts = (await bench.count("intents"), await bench.count("orders"), len(bench.writes("place")))
         assert counts == (1, 1, 1)
