@@ -21,6 +21,7 @@ class Assignment:
     `resources` is what its kernel may use at most (see `limits.apply`), `folder` where it works ("": the notebook's).
     `warm` is the home whose warm process forks the kernel; "" asks for an ordinary kernel, None for what settings say.
     `version` is the id of what is executed, below the folder `versions`; without one it is the notebook itself.
+    `walls` is the plan of its kernel's walls (see `sandbox.Plan`); None: what the settings say.
     `content_hash` is what the version's content is on record as, `live` is true where it trades real money.
     """
 
@@ -41,6 +42,7 @@ class Assignment:
     content_hash: str = ""
     live: bool = False
     speed: float = 1.0
+    walls: Mapping[str, Any] | None = None
 
     def to_line(self) -> bytes:
         """The line, with the token in it: for a pipe, never for a file."""

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cashup.settings import load_settings
@@ -18,6 +18,7 @@ from cashup.workers.environment import worker_environment
 from cashup.workers.fork import Forked, fork
 from cashup.workers.oom import OomKills
 from cashup.workers.record import newest
+from cashup.workers.sandbox import Plan
 
 FORCE_PAUSE = 0.2
 
@@ -39,7 +40,8 @@ class Child:
         settings = load_settings()
         warm = settings.home_path if settings.warm else None
         folder = settings.home_path / "work" / assignment.deployment
-        assignment = replace(assignment, warm="" if warm is None else str(warm), folder=str(folder))
+        walls = asdict(Plan.of(settings))
+        assignment = replace(assignment, warm="" if warm is None else str(warm), folder=str(folder), walls=walls)
         task, lifeline = os.pipe()
         answer, answering = os.pipe()
         self._lifeline = os.fdopen(lifeline, "wb")

@@ -105,12 +105,10 @@ def work(assignment: Assignment, signals: StopSignals, log: Log, clock: Clock) -
 def _execute(assignment: Assignment, signals: StopSignals, log: Log, clock: Clock) -> None:
     import papermill
 
-    from cashup.settings import Settings
     from cashup.strategies.notebook import check_parameters
     from cashup.workers.record import ADDRESS, Record
 
-    # Not the settings that a template may have read before it forked this process.
-    plan = Plan.of(Settings())
+    plan = _plan(assignment)
     plan.check()
     notebook, working = notebook_of(assignment), Path(assignment.notebook).resolve().parent
     params = check_parameters(notebook, assignment.params)
@@ -147,6 +145,15 @@ def _execute(assignment: Assignment, signals: StopSignals, log: Log, clock: Cloc
             )
     finally:
         os.close(descriptor)
+
+
+def _plan(assignment: Assignment) -> Plan:
+    """The walls that the kernel gets. A supervisor says which, and spares its workers the settings, which are large."""
+    if assignment.walls is not None:
+        return Plan.read(assignment.walls)
+    from cashup.settings import Settings
+
+    return Plan.of(Settings())  # not those that a template may have read before it forked this process
 
 
 def _token_pipe(token: str) -> int:

@@ -13,12 +13,12 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cashup.errors import WorkFailed
@@ -84,7 +84,11 @@ class Plan:
         text = os.environ.get(ENV)
         if not text:
             return None
-        given = json.loads(text)
+        return cls.read(json.loads(text))
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Plan:
+        """The plan of which `asdict` made this."""
         return cls(Mode(given["mode"]), given["home"], given["lake"])
 
 
